@@ -1,0 +1,1 @@
+"""Medicine: tasks, mappings and the demo ward, as data and small functions."""

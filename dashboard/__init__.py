@@ -1,0 +1,1 @@
+"""The surface for people: Streamlit pages that show what the other packages computed."""

@@ -1,0 +1,1 @@
+"""Driving: the same rooms as `clinical`, for vehicles; empty until its first task."""

@@ -1,0 +1,1 @@
+"""Why: attributions over streams and their elements, with their own error."""

@@ -1,0 +1,1 @@
+"""Sources become observations, and observations become aligned tensors."""

@@ -1,0 +1,1 @@
+"""Encoders, fusions and heads; training, calibration, evaluation, scoring and retraining."""

@@ -1,0 +1,1 @@
+"""The surfaces for machines: the `telltale` command line."""

@@ -1,0 +1,228 @@
+"""Who is asked about, when, and what came of it: the cases of a task."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ingest.align.events import HOUR_US, STATIC, TIMELESS, Cases, Events, Prepared, Seen, owned, seen
+from ingest.errors import TaskError
+from ingest.observations import BIRTH_CODE
+from ingest.task import Condition, Task
+
+AGE_CODE = "AGE"  # in conditions: whole and part years since birth, at the index time
+YEAR_US = round(365.25 * 24 * HOUR_US)
+CHUNK = 4096  # cases looked at together
+OUTCOME_UNKNOWN = "outcome unknown"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The cases of a task after its conditions, and what was left out on the way."""
+
+    cases: Cases
+    candidates: int
+    already_there: int
+    subjects_without_index: int
+    excluded: dict[str, int]
+    unknown_target: int
+
+
+def find_cases(prepared: Prepared, task: Task, taken: Sequence[tuple[str, int, int, str, str]] = ()) -> Found:
+    """The cases of `task`. `taken` holds what a cohort has already: (case_id, subject, index time, file, record)."""
+    candidates = _record_cases(prepared) if task.index.per_record else _event_cases(prepared.events, task)
+    subjects = len(np.unique(prepared.records.subject if prepared.records else candidates.subject))
+    several = task.index.per_record is not None or task.index.which == "each"
+    fresh, cases = _leave_out_taken(candidates, taken, several=several)
+    excluded: Counter[str] = Counter()
+    unknown = 0
+    parts: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
+    conditions = [(c, prepared.events.select(_codes(c)), wanted) for c, wanted in _conditions(task)]
+    outcome = prepared.events.select(task.target.events or (str(task.target.label),))
+    for start, chunk in cases.chunks(CHUNK):
+        kept = np.ones(len(chunk), bool)
+        for condition, events, wanted in conditions:
+            fails = kept & (_meets(condition, events, chunk) != wanted)
+            excluded[condition.name] += int(fails.sum())
+            kept &= ~fails
+        target = _outcomes(task, outcome, chunk)
+        unknown += int((kept & np.isnan(target)).sum())
+        kept &= ~np.isnan(target)
+        parts.append(start + np.flatnonzero(kept))
+        targets.append(target[kept])
+    excluded[OUTCOME_UNKNOWN] += unknown
+    rows = np.concatenate([np.zeros(0, np.int64), *parts])
+    chosen = replace(cases.take(rows), target=np.concatenate([np.zeros(0, np.float32), *targets]))
+    return Found(
+        cases=chosen,
+        candidates=len(candidates),
+        already_there=len(candidates) - int(fresh.sum()),
+        subjects_without_index=prepared.subjects - subjects,
+        excluded={name: count for name, count in excluded.items() if count},
+        unknown_target=unknown,
+    )
+
+
+def ages(events: Events, cases: Cases) -> np.ndarray:
+    """(C,) years from birth to the index time, NaN where the birth is unknown or later. `events`: MEDS_BIRTH alone."""
+    age = np.full(len(cases), np.nan)
+    pairs = seen(events, cases)
+    pairs = pairs.where(events.time[pairs.event] != STATIC)
+    case, first = np.unique(pairs.case, return_index=True)
+    born = events.time[pairs.event[first]]
+    age[case] = (cases.index_time[case] - born) / YEAR_US
+    return age
+
+
+def _event_cases(events: Events, task: Task) -> Cases:
+    at = events.select((str(task.index.event),))
+    at = at.take(at.time != STATIC)
+    moments = np.unique(np.stack([at.owner, at.time], 1), axis=0) if len(at) else np.zeros((0, 2), np.int64)
+    subject, time = moments[:, 0], moments[:, 1]
+    new = np.append(True, subject[1:] != subject[:-1])[: len(subject)]
+    if task.index.which == "first":
+        chosen = new
+    elif task.index.which == "last":
+        chosen = np.append(new[1:], True)[: len(subject)]
+    else:
+        chosen = np.ones(len(subject), bool)
+    number = _numbers_within(subject)[chosen] if task.index.which == "each" else None
+    subject, time = subject[chosen], time[chosen] + round(task.index.offset_hours * HOUR_US)
+    nothing = np.full(len(subject), None, object)
+    return Cases(
+        case_id=_names(subject, number),
+        owner=subject,
+        subject=subject,
+        index_time=time,
+        target=np.full(len(subject), np.nan, np.float32),
+        record_file=nothing,
+        record=nothing,
+    )
+
+
+def _record_cases(prepared: Prepared) -> Cases:
+    records = prepared.records
+    assert records is not None
+    n = len(records.subject)
+    return Cases(
+        case_id=_names(records.subject, _numbers_within(records.subject)),
+        owner=np.arange(n),
+        subject=records.subject,
+        index_time=np.full(n, TIMELESS),
+        target=np.full(n, np.nan, np.float32),
+        record_file=records.file,
+        record=records.record,
+    )
+
+
+def _numbers_within(subject: np.ndarray) -> np.ndarray:
+    """1, 2, ... within each run of the same subject."""
+    new = np.flatnonzero(np.append(True, subject[1:] != subject[:-1])[: len(subject)])
+    return np.arange(len(subject)) - np.repeat(new, np.diff(np.append(new, len(subject)))) + 1
+
+
+def _names(subject: np.ndarray, number: np.ndarray | None) -> np.ndarray:
+    if number is None:
+        return np.array([str(s) for s in subject], object)
+    return np.array([f"{s}-{k}" for s, k in zip(subject, number, strict=True)], object)
+
+
+def _leave_out_taken(
+    candidates: Cases, taken: Sequence[tuple[str, int, int, str, str]], *, several: bool
+) -> tuple[np.ndarray, Cases]:
+    """(which candidates are new, those), numbered on from the subject's last where a number is taken."""
+    if not taken:
+        return np.ones(len(candidates), bool), candidates
+    ids = {case_id for case_id, *_ in taken}
+    if not several:
+        fresh = np.array([case_id not in ids for case_id in candidates.case_id], bool)
+        return fresh, candidates.take(fresh)
+    keys = {(subject, time, file, record) for _, subject, time, file, record in taken}
+    mine = zip(candidates.subject, candidates.index_time, candidates.record_file, candidates.record, strict=True)
+    fresh = np.array([(int(s), int(t), f or "", r or "") not in keys for s, t, f, r in mine], bool)
+    cases = candidates.take(fresh)
+    highest: Counter[int] = Counter()
+    for case_id in [*ids, *cases.case_id]:
+        subject, number = case_id.rsplit("-", 1)
+        highest[int(subject)] = max(highest[int(subject)], int(number))
+    names = cases.case_id.copy()
+    for i in np.flatnonzero([case_id in ids for case_id in names]):
+        subject = int(cases.subject[i])
+        highest[subject] += 1
+        names[i] = f"{subject}-{highest[subject]}"
+    return fresh, replace(cases, case_id=names)
+
+
+def _conditions(task: Task) -> list[tuple[Condition, bool]]:
+    return [(c, True) for c in task.include] + [(c, False) for c in task.exclude]
+
+
+def _codes(condition: Condition) -> set[str]:
+    return {BIRTH_CODE if code == AGE_CODE else code for code in condition.codes}
+
+
+def _meets(condition: Condition, events: Events, cases: Cases) -> np.ndarray:
+    """(C,) whether any value known by the index time meets the condition."""
+    met = np.zeros(len(cases), bool)
+    coded = [code for code in condition.codes if code != AGE_CODE]
+    if len(coded) < len(condition.codes):
+        age = ages(events.select((BIRTH_CODE,)), cases)
+        met |= ~np.isnan(age) & _compares(condition, age)
+    events = events.select(coded)
+    fits = np.ones(len(events), bool)
+    if condition.above is not None or condition.below is not None:
+        fits &= _compares(condition, events.numbers())
+    if condition.values is not None:
+        fits &= events.texts().isin(condition.values).to_numpy()
+    events = events.take(fits)
+    met[seen(events, cases).case] = True
+    return met
+
+
+def _compares(condition: Condition, numbers: np.ndarray) -> np.ndarray:
+    low = -np.inf if condition.above is None else condition.above
+    high = np.inf if condition.below is None else condition.below
+    return (numbers >= low) & (numbers <= high)
+
+
+def _outcomes(task: Task, events: Events, cases: Cases) -> np.ndarray:
+    """(C,) float32: 1 or 0, NaN where unknown."""
+    pairs = owned(events, cases)
+    time, index = events.time[pairs.event], cases.index_time[pairs.case]
+    ahead = (time != STATIC) & (time > index)
+    if task.target.horizon_hours is not None:
+        ahead &= time - np.where(ahead, index, time) <= round(task.target.horizon_hours * HOUR_US)
+    if task.target.label is None:
+        target = np.zeros(len(cases), np.float32)
+        target[pairs.case[ahead]] = 1
+        return target
+    stated = ahead | (time == STATIC) | (index == TIMELESS)
+    return _labels(task, events, pairs.where(stated), len(cases))
+
+
+def _labels(task: Task, events: Events, pairs: Seen, cases: int) -> np.ndarray:
+    """A label counts where all that is stated of a case agrees; other texts, and contradictions, are unknown."""
+    texts = events.texts()
+    said = np.zeros((cases, 2), bool)
+    for column, values in enumerate((task.target.negative, task.target.positive)):
+        said[pairs.case[texts.isin(values).to_numpy()[pairs.event]], column] = True
+    target = np.full(cases, np.nan, np.float32)
+    target[said[:, 0] & ~said[:, 1]] = 0
+    target[said[:, 1] & ~said[:, 0]] = 1
+    return target
+
+
+def check_enough(found: Found, train: np.ndarray, task: Task) -> None:
+    """Refuse a task without cases, or whose training part has one outcome only. train (C,) bool."""
+    left_out = ", ".join(f"{name}: {count}" for name, count in found.excluded.items()) or "none"
+    if not len(found.cases):
+        raise TaskError(f"task {task.name}: expected cases, got none of {found.candidates} (excluded: {left_out})")
+    events = int((found.cases.target[train] == 1).sum())
+    others = int((found.cases.target[train] == 0).sum())
+    if not events or not others:
+        raise TaskError(
+            f"task {task.name}: expected cases with and without the outcome in the training split, got {events} with "
+            f"and {others} without, of {len(found.cases)} cases in all (excluded: {left_out})"
+        )

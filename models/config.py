@@ -1,0 +1,83 @@
+"""What a model is made of, as a frozen value: read from a task's `model` and `encoder` keys, saved with the weights."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ingest.errors import TaskError
+from ingest.task import Task
+
+
+class Value(BaseModel):
+    """Frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EncoderConfig(Value):
+    """How one stream becomes tokens.
+
+    network: for images `resnet10`, `resnet18`, `densenet121`, `efficientnet-b0` (MONAI, trained here) or
+    `efficientnet-lite0` (ImageNet weights from an installed package); for text `words` (small, trained here) or
+    `transformer` with `path`, the folder of a local transformers model. frozen: the network's weights stay as they
+    are and its features are computed once and kept beside the cohort.
+    """
+
+    network: str = "default"
+    path: str | None = None
+    frozen: bool = False
+    augment: bool = True
+
+
+class FusionConfig(Value):
+    """How the tokens of all present streams become one vector per member."""
+
+    kind: str = "attention"
+    layers: int = Field(default=1, ge=1, le=12)
+    heads: int = Field(default=4, ge=1)
+
+
+class TrainingConfig(Value):
+    """How the weights are found. `patience` counts epochs without a better validation loss.
+
+    First every stream alone for at most `alone_epochs`, then all together for at most `epochs`, the encoders' step
+    then being `encoder_rate` of the fusion's.
+    """
+
+    alone_epochs: int = Field(default=40, ge=0)
+    epochs: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    encoder_rate: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.05, ge=0)
+    warmup_epochs: int = Field(default=2, ge=0)
+    patience: int = Field(default=12, ge=1)
+    average_decay: float = Field(default=0.97, ge=0, lt=1)  # of the exponential moving average, per step
+    clip_norm: float = Field(default=1.0, gt=0)
+    element_mask: float = Field(default=0.2, ge=0, lt=1)  # the largest share of a stream's elements masked at random
+    auxiliary_weight: float = Field(default=0.5, ge=0)  # of the loss of each stream on its own
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+
+
+class ModelConfig(Value):
+    """A whole model: width, fusion, members, training, and one encoder per stream."""
+
+    width: int = Field(default=48, ge=8)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    members: int = Field(default=8, ge=1)  # bagged heads, whose spread is the model's uncertainty
+    fusion: FusionConfig = FusionConfig()
+    training: TrainingConfig = TrainingConfig()
+    encoders: Mapping[str, EncoderConfig] = Field(default_factory=dict)
+
+
+def model_config(task: Task, overrides: Mapping[str, Any] | None = None) -> ModelConfig:
+    """The configuration that a task asks for. Raises TaskError naming the key that is wrong."""
+    raw: dict[str, Any] = {**task.model, **(overrides or {})}
+    raw["encoders"] = {name: dict(stream.encoder) for name, stream in task.streams.items()}
+    try:
+        return ModelConfig.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise TaskError(f"task {task.name}, model.{key}: {first['msg']}") from None

@@ -1,0 +1,76 @@
+"""The features of frozen encoders, computed once and kept beside the cohort, so that training again is quick."""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from ingest.batch import Stream
+from ingest.cohort import Cohort
+from ingest.files import replacing_file
+from models.network import Network
+
+BATCH = 32
+
+
+def with_frozen_features(
+    cohort: Cohort, network: Network, device: torch.device, progress: Callable[[str, int, int], None] | None = None
+) -> Cohort:
+    """The cohort with the values of every frozen encoder's stream replaced by that encoder's features.
+
+    They are kept in the cohort's folder under a key made of the backbone's weights; what is there already is used.
+    `progress` hears (stream, rows done, rows in all).
+    """
+    keys = {}
+    for name, encoder in network.encoders.items():
+        if not getattr(encoder, "frozen", False):
+            continue
+        keys[name] = feature_key(encoder)
+        for shard in sorted(int(s) for s in cohort.index["shard"].unique()):
+            if not cohort.features_file(shard, name, keys[name]).is_file():
+                _keep(cohort, shard, name, keys[name], encoder, device, progress)
+    return cohort.with_features(keys)
+
+
+def feature_key(encoder: nn.Module) -> str:
+    """Twelve hexadecimal digits that stand for a frozen backbone: its weights and how its input is scaled."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(encoder.state_dict().items()):
+        if not name.startswith("out."):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().float().numpy()).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _keep(
+    cohort: Cohort,
+    shard: int,
+    name: str,
+    key: str,
+    encoder: nn.Module,
+    device: torch.device,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    arrays = cohort.with_features({}).arrays(shard, name)
+    rows = len(arrays.values)
+    encoder = encoder.to(device).eval()
+    with replacing_file(cohort.features_file(shard, name, key)) as path:
+        kept = np.zeros((0, 1, 1), np.float16)
+        for start in range(0, rows, BATCH):
+            features = _features(encoder, cohort.stored(shard, name, slice(start, start + BATCH)).to(device))
+            if start == 0:
+                kept = np.lib.format.open_memmap(path, "w+", np.float16, (rows, *features.shape[1:]))
+            kept[start : start + BATCH] = features
+            if progress is not None:
+                progress(name, min(start + BATCH, rows), rows)
+        if rows == 0:
+            with path.open("wb") as file:
+                np.save(file, kept)
+
+
+@torch.inference_mode()
+def _features(encoder: nn.Module, stream: Stream) -> np.ndarray:
+    features: torch.Tensor = encoder.features(stream)  # type: ignore[operator]  # what `frozen` promises
+    return features.cpu().numpy().astype(np.float16)

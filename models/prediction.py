@@ -1,0 +1,102 @@
+"""A prediction, and the predictor that makes it: network, calibration, statistics and task, never apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ingest.batch import Batch
+from ingest.statistics import Statistics
+from ingest.task import Task
+from models.calibrate import Calibration
+from models.config import ModelConfig
+from models.encoders.tokens import Tokens
+from models.network import Network
+
+INTERVAL_Z = 1.6449  # 90 %
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of B cases. risk, low, high (B,): the calibrated risk and its 90 % interval; logit, logit_std (B,) on the
+    log-odds; present (B, M): the streams it rests on; embedding (B, D): the fused vector.
+
+    The interval holds what the model does not know: the spread of its bagged members, which saw different cases, and
+    the error of its calibration. It does not hold the chance of the outcome itself.
+    """
+
+    risk: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    logit: np.ndarray
+    logit_std: np.ndarray
+    present: np.ndarray
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model ready to be asked. Built by `models.store.load` or at the end of training."""
+
+    version: str
+    task: Task
+    config: ModelConfig
+    statistics: Statistics
+    network: Network
+    calibration: Calibration
+    device: torch.device
+
+    @property
+    def stream_names(self) -> list[str]:
+        """The streams the model reads, in the order of every mask."""
+        return self.network.stream_names
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch, keep: np.ndarray | None = None) -> Prediction:
+        """Risk, interval and embedding of a batch; keep (B, M) or (M,) bool limits the streams it may use."""
+        tokens = self.encode(batch)
+        present = torch.stack([tokens[name].present.any(1) for name in self.stream_names], 1)
+        mask = None
+        if keep is not None:
+            mask = torch.as_tensor(keep, device=self.device).expand(len(batch), -1)
+            present = present & mask
+        fused = self.network.embed(tokens, mask)
+        members = self.network.read(fused).double()
+        return self._prediction(members, present, fused.mean(1))
+
+    @torch.inference_mode()
+    def encode(self, batch: Batch) -> dict[str, Tokens]:
+        """Each stream's tokens, on the model's device. Streams the model does not read are left aside."""
+        missing = [name for name in self.stream_names if name not in batch.streams]
+        if missing:
+            raise ValueError(f"the batch lacks the streams {missing}; absent streams are given as masks")
+        return self.network.encode({name: batch.streams[name].to(self.device) for name in self.stream_names})
+
+    @torch.inference_mode()
+    def logits(self, tokens: Mapping[str, Tokens], keep: torch.Tensor | None = None) -> torch.Tensor:
+        """(B,) float64: the calibrated log-odds from tokens, with only the streams that keep (B, M) allows."""
+        members = self.network.fuse(tokens, keep).double()
+        return self.calibration.scale * members.mean(1) + self.calibration.shift
+
+    def _prediction(self, members: torch.Tensor, present: torch.Tensor, embedding: torch.Tensor) -> Prediction:
+        mean = members.mean(1)
+        spread = members.std(1) if members.shape[1] > 1 else torch.zeros_like(mean)
+        raw = mean.cpu().numpy()
+        logit = self.calibration.scale * raw + self.calibration.shift
+        variance = (self.calibration.scale * spread.cpu().numpy()) ** 2 + self.calibration.logit_variance(raw)
+        std = np.sqrt(variance)
+        return Prediction(
+            risk=expit(logit),
+            low=expit(logit - INTERVAL_Z * std),
+            high=expit(logit + INTERVAL_Z * std),
+            logit=logit,
+            logit_std=std,
+            present=present.cpu().numpy(),
+            embedding=embedding.float().cpu().numpy(),
+        )
+
+
+def expit(logit: np.ndarray) -> np.ndarray:
+    """The logistic function, without overflow."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * np.asarray(logit))))

@@ -1,0 +1,282 @@
+"""One training run: two phases, a moving average of the weights, early stopping, and a checkpoint after each epoch."""
+
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ingest.cohort import Cohort
+from ingest.statistics import Statistics
+from models.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from models.config import ModelConfig, TrainingConfig
+from models.features import with_frozen_features
+from models.losses import AloneLoss, TogetherLoss
+from models.network import build_network
+from models.weights import follow, seeded, swapped
+
+EVALUATION_BATCH = 256
+Phase = Literal["alone", "together"]
+State = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training split gave.
+
+    validation_loss: the mean log-loss; in the phase `alone` the mean over the streams still being trained. best:
+    whether it was the best yet, in the phase `alone` for any stream.
+    """
+
+    phase: Phase
+    number: int
+    of: int
+    training_loss: float
+    validation_loss: float
+    best: bool
+
+
+@dataclass
+class Best:
+    """The lowest validation loss of something that is watched, when that was, and the weights it had."""
+
+    loss: float = math.inf
+    epoch: int = 0
+
+
+class Run:
+    """The network being trained, with all that must be kept to go on after a kill."""
+
+    def __init__(
+        self,
+        cohort: Cohort,
+        config: ModelConfig,
+        statistics: Statistics,
+        splits: Mapping[str, np.ndarray],
+        seed: int,
+        folder: Path | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+        on_features: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.fabric = _fabric(config.training)
+        self.device: torch.device = self.fabric.device
+        self.config, self.statistics, self.splits, self.seed = config, statistics, splits, seed
+        self.folder, self.on_epoch = folder, on_epoch or (lambda _: None)
+        with seeded(seed):
+            self.network = build_network(config, statistics)
+        self.network.to(self.device)
+        self.cohort = with_frozen_features(cohort, self.network, self.device, on_features)
+        rng = np.random.default_rng(seed)
+        # Each member sees its own bootstrap of the cases (Breiman 1996), as Poisson counts (Oza & Russell 2001).
+        self.weight = torch.from_numpy(rng.poisson(1.0, (len(splits["train"]), config.members)).astype(np.float32))
+        self.target = torch.from_numpy(cohort.target[splits["validation"]]).double()
+        self.history: list[Epoch] = []
+        self.best: dict[str, Best] = {}
+        self.best_state: State = {}
+        self.average: State = {}
+
+    def fit(self, start: nn.Module | None) -> None:
+        """Train both phases, or with `start` the second from those weights. Ends with the best weights."""
+        if start is not None:
+            self.network.load_state_dict(start.state_dict())
+        settings = self.config.training
+        if start is None and settings.alone_epochs:
+            self._phase("alone", AloneLoss(self.network, settings.element_mask), settings.alone_epochs)
+        loss = TogetherLoss(self.network, settings.element_mask, settings.auxiliary_weight)
+        self._phase("together", loss, settings.epochs)
+        self.network.eval()
+
+    @torch.inference_mode()
+    def logits(self, rows: np.ndarray) -> np.ndarray:
+        """(n,) float64: the mean logits over the members."""
+        self.network.eval()
+        parts = [self.network(b.streams).double().mean(1).cpu().numpy() for b in self._evaluation_batches(rows)]
+        return np.concatenate(parts)
+
+    def _phase(self, phase: Phase, loss: nn.Module, epochs: int) -> None:
+        optimizer = self._optimizer(phase)
+        watched = list(self.statistics.streams) if phase == "alone" else ["together"]
+        self.best = {name: Best() for name in watched}
+        self.average = {k: v.detach().clone().float() for k, v in self._moving().items()}
+        self.best_state = dict(self.average)
+        done = self._resume(phase, optimizer)
+        wrapped, optimizer = self.fabric.setup(loss, optimizer)
+        patience = self.config.training.patience
+        for number in range(done + 1, epochs + 1):
+            active = [name for name in watched if number - 1 - self.best[name].epoch < patience]
+            if not active:
+                break
+            with seeded(self.seed * 100_003 + number + 50_000 * (phase == "alone")):
+                training_loss = self._epoch(phase, wrapped, optimizer, number, epochs, active)
+            losses = self._validate(phase, active)
+            improved = [name for name in active if losses[name] < self.best[name].loss]
+            for name in improved:
+                self.best[name] = Best(losses[name], number)
+                self._keep_best(phase, name)
+            mean = sum(losses.values()) / len(losses)
+            self.history.append(Epoch(phase, number, epochs, training_loss, mean, bool(improved)))
+            self._save(phase, optimizer)
+            self.on_epoch(self.history[-1])
+        self._load(self.best_state)
+
+    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
+        settings = self.config.training
+        encoders: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                (encoders if name.startswith(("encoders.", "alone.")) else others).append(parameter)
+        groups: list[dict[str, Any]]
+        if phase == "alone":
+            groups = [{"params": encoders, "share": 1.0}]
+        else:
+            groups = [{"params": encoders, "share": settings.encoder_rate}, {"params": others, "share": 1.0}]
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+    def _epoch(self, phase: Phase, loss: Any, optimizer: Any, number: int, epochs: int, active: Sequence[str]) -> float:
+        settings = self.config.training
+        loss.train()
+        rate = settings.learning_rate * schedule(settings.warmup_epochs, number, epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["share"]
+        total, steps = 0.0, 0
+        streams = list(active) if phase == "alone" else list(self.statistics.streams)
+        for at in self._batches(phase, number):
+            batch = self.cohort.batch(self.splits["train"][at], streams).to(self.device)
+            value = loss(batch) if phase == "alone" else loss(batch, self.weight[at].to(self.device))
+            optimizer.zero_grad()
+            self.fabric.backward(value)
+            self.fabric.clip_gradients(loss, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
+            optimizer.step()
+            follow(self.average, self._moving(), settings.average_decay)
+            total, steps = total + float(value.detach()), steps + 1
+        return total / max(steps, 1)
+
+    def _batches(self, phase: Phase, number: int) -> Iterator[np.ndarray]:
+        """Positions in the training split, shuffled; every process takes its own part."""
+        order = np.random.default_rng([self.seed, number, phase == "alone"]).permutation(len(self.splits["train"]))
+        order = order[self.fabric.global_rank :: self.fabric.world_size]
+        size = self.config.training.batch_size
+        for start in range(0, max(len(order) - size // 2, 1), size):
+            yield order[start : start + size]
+
+    @torch.inference_mode()
+    def _validate(self, phase: Phase, active: Sequence[str]) -> dict[str, float]:
+        rows = self.splits["validation"]
+        with swapped(self.network, self.average):
+            if phase == "together":
+                return {"together": _log_loss(torch.from_numpy(self.logits(rows)), self.target)}
+            self.network.eval()
+            logits: dict[str, list[torch.Tensor]] = {name: [] for name in active}
+            present: dict[str, list[torch.Tensor]] = {name: [] for name in active}
+            for batch in self._evaluation_batches(rows, active):
+                for name in active:
+                    tokens = self.network.encoders[name](batch.streams[name])
+                    logits[name].append(self.network.read_alone(name, tokens).double().cpu())
+                    present[name].append(tokens.present.any(1).cpu())
+        losses = {}
+        for name in active:
+            here = torch.cat(present[name])
+            losses[name] = _log_loss(torch.cat(logits[name])[here], self.target[here])
+        return losses
+
+    def _evaluation_batches(self, rows: np.ndarray, streams: Sequence[str] | None = None) -> Iterator[Any]:
+        names = list(self.statistics.streams) if streams is None else list(streams)
+        for batch in self.cohort.batches(rows, EVALUATION_BATCH, names):
+            yield batch.to(self.device)
+
+    def _moving(self) -> State:
+        """What is averaged and kept: all that can change. Frozen backbones are left alone."""
+        frozen = tuple(
+            f"encoders.{name}.backbone." for name, e in self.network.encoders.items() if getattr(e, "frozen", False)
+        )
+        state = self.network.state_dict()
+        return {k: t for k, t in state.items() if t.is_floating_point() and not k.startswith(frozen or ("\0",))}
+
+    def _keep_best(self, phase: Phase, name: str) -> None:
+        mine = (f"encoders.{name}.", f"alone.{name}.")
+        for key, tensor in self.average.items():
+            if phase == "together" or key.startswith(mine):
+                self.best_state[key] = tensor.detach().clone()
+
+    @torch.no_grad()
+    def _load(self, state: Mapping[str, torch.Tensor]) -> None:
+        self.network.load_state_dict({**self.network.state_dict(), **state})
+
+    def _save(self, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
+        if self.folder is None or not self.fabric.is_global_zero:
+            return
+        parts = {
+            "network": self._moving(),
+            "average": self.average,
+            "best": self.best_state,
+            "optimizer": optimizer_tensors(optimizer),
+        }
+        state = {
+            "fingerprint": self._fingerprint(),
+            "phase": phase,
+            "best": {name: [best.loss, best.epoch] for name, best in self.best.items()},
+            "history": [vars(epoch) for epoch in self.history],
+        }
+        save_checkpoint(self.folder, parts, state)
+
+    def _resume(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
+        """Go on from the checkpoint where it is of this run; returns how many epochs of the phase are done."""
+        checkpoint = load_checkpoint(self.folder) if self.folder is not None and not self.history else None
+        if checkpoint is None or checkpoint.state["fingerprint"] != self._fingerprint():
+            return 0
+        history = [Epoch(**epoch) for epoch in checkpoint.state["history"]]
+        if checkpoint.state["phase"] != phase:
+            if phase == "alone":  # it was done: its result is what the second phase began with
+                self.best = {}
+                return 10**9
+            return 0
+        self.history = history
+        self._load(checkpoint.part("network"))
+        self.average = {k: v.to(self.device) for k, v in checkpoint.part("average").items()}
+        self.best_state = {k: v.to(self.device) for k, v in checkpoint.part("best").items()}
+        self.best = {name: Best(*best) for name, best in checkpoint.state["best"].items()}
+        restore_optimizer(optimizer, checkpoint.part("optimizer"))
+        return sum(epoch.phase == phase for epoch in history)
+
+    def _fingerprint(self) -> str:
+        """What must be the same for a run to go on: configuration, streams, seed and cases."""
+        said = json.dumps([self.config.model_dump(), self.statistics.to_json(), self.seed], sort_keys=True, default=str)
+        digest = hashlib.sha256(said.encode())
+        for rows in self.splits.values():
+            digest.update("\n".join(self.cohort.index["case_id"].to_numpy(str)[rows]).encode())
+            digest.update(self.cohort.target[rows].tobytes())
+        return digest.hexdigest()
+
+
+def schedule(warmup: int, number: int, epochs: int) -> float:
+    """The learning rate's factor in an epoch: linear warm-up, then a half cosine down to a twentieth."""
+    if number <= warmup:
+        return number / (warmup + 1)
+    part = (number - warmup) / max(epochs - warmup, 1)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def _log_loss(logits: torch.Tensor, target: torch.Tensor) -> float:
+    if len(target) == 0:
+        return math.log(2)  # nobody in the validation split has the stream: any epoch is as good
+    return float(nn.functional.binary_cross_entropy_with_logits(logits, target))
+
+
+def _fabric(settings: TrainingConfig) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on unrelated packages, at import
+        from lightning_fabric import Fabric
+
+        cuda = torch.cuda.is_available()
+        precision = settings.precision
+        if precision == "auto":
+            precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+        return Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)

@@ -1,0 +1,109 @@
+"""Scoring: a cohort through a model in bounded memory, to Parquet and CSV."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ingest.cohort import Cohort, presence_pattern
+from ingest.errors import ModelError
+from ingest.files import replacing_file
+from models.features import with_frozen_features
+from models.prediction import Prediction, Predictor
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class ScoreFiles:
+    """What was written: the same rows twice, for programs and for people."""
+
+    parquet: Path
+    csv: Path
+    cases: int
+
+
+def score(
+    predictor: Predictor,
+    cohort: Cohort,
+    folder: Path,
+    *,
+    rows: np.ndarray | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoreFiles:
+    """Score cases (all where rows is None) and write `<version>.parquet` and `.csv` into folder, whole or not at all.
+
+    Columns: case_id, subject_id, index_time, split, target (empty where unknown), risk, risk_low, risk_high (90 %),
+    logit, logit_std, model_version, pattern, has_<stream>, scored_at.
+    """
+    check_fits(predictor, cohort)
+    chosen = cohort.rows() if rows is None else rows
+    cohort = with_frozen_features(cohort, predictor.network, predictor.device)
+    now = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
+    files = ScoreFiles(folder / f"{predictor.version}.parquet", folder / f"{predictor.version}.csv", len(chosen))
+    with replacing_file(files.parquet) as parquet, replacing_file(files.csv) as csv:
+        writer: pq.ParquetWriter | None = None
+        try:
+            for start in range(0, max(len(chosen), 1), BATCH):
+                part = chosen[start : start + BATCH]
+                frame = _frame(predictor, cohort, part).assign(scored_at=now)
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                writer = writer or pq.ParquetWriter(parquet, table.schema, compression="zstd")
+                writer.write_table(table.cast(writer.schema))
+                frame.to_csv(csv, mode="a" if start else "w", header=start == 0, index=False, lineterminator="\n")
+                if progress is not None:
+                    progress(start + len(part), len(chosen))
+        finally:
+            if writer is not None:
+                writer.close()
+    return files
+
+
+def check_fits(predictor: Predictor, cohort: Cohort) -> None:
+    """Raise ModelError where the cohort's streams are not those that the model was trained on."""
+    for name in predictor.stream_names:
+        trained = predictor.statistics.streams[name]
+        here = cohort.statistics.streams.get(name)
+        if here is None:
+            raise ModelError(f"model {predictor.version} reads the stream {name}; cohort {cohort.folder.name} has none")
+        for part in ("kind", "feature_shape", "names", "units", "levels", "vocabulary_size"):
+            if getattr(here, part) != getattr(trained, part):
+                raise ModelError(
+                    f"model {predictor.version}, stream {name}, {part}: expected {getattr(trained, part)}, "
+                    f"cohort {cohort.folder.name} has {getattr(here, part)}; align it with the model's own task"
+                )
+
+
+def predict_rows(predictor: Predictor, cohort: Cohort, rows: np.ndarray, keep: np.ndarray | None = None) -> Prediction:
+    """The predictions of these cases in memory, for evaluation. keep (M,) bool limits the streams."""
+    streams = predictor.stream_names
+    parts = [predictor.predict(batch, keep) for batch in cohort.batches(rows, BATCH, streams)]
+    return Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
+
+
+def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
+    index = cohort.index.iloc[rows]
+    names = predictor.stream_names
+    prediction = predictor.predict(cohort.batch(rows, names))
+    return pd.DataFrame(
+        {
+            "case_id": index["case_id"].to_numpy(str),
+            "subject_id": index["subject_id"].to_numpy(np.int64),
+            "index_time": index["index_time"].to_numpy("datetime64[us]"),
+            "split": index["split"].to_numpy(str),
+            "target": index["target"].to_numpy(np.float32),
+            "risk": prediction.risk,
+            "risk_low": prediction.low,
+            "risk_high": prediction.high,
+            "logit": prediction.logit,
+            "logit_std": prediction.logit_std,
+            "model_version": predictor.version,
+            "pattern": presence_pattern(prediction.present, names),
+            **{f"has_{name}": prediction.present[:, i] for i, name in enumerate(names)},
+        }
+    )

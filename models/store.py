@@ -1,0 +1,164 @@
+"""The model store: a version is a folder, whole or not there, checked by SHA-256 before anything of it is used.
+
+models/<task>/v0001/model.safetensors   the weights
+                    config.json         the task and the model's configuration
+                    statistics.json     what was fitted on the training split
+                    calibration.json    logit -> risk
+                    training.json       cases, events, seed, history, parent
+                    metrics.json        the evaluation, once there is one
+                    card.md             what the model is for and how good it is
+                    manifest.json       the SHA-256 of every file above
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ingest.errors import ModelError
+from ingest.files import replacing_folder, sha256_of, write_json
+from ingest.statistics import Statistics
+from ingest.task import parse_task
+from models.calibrate import Calibration
+from models.card import model_card
+from models.config import ModelConfig
+from models.prediction import Predictor
+from models.train import TrainingOutcome
+
+FILES = (
+    "model.safetensors", "config.json", "statistics.json", "calibration.json", "training.json", "metrics.json",
+    "card.md",
+)  # fmt: skip
+
+
+def next_version(models: Path) -> str:
+    """The name of the version after the newest one: v0001, v0002, ..."""
+    return f"v{max((int(v[1:]) for v in versions(models)), default=0) + 1:04d}"
+
+
+def versions(models: Path) -> list[str]:
+    """The versions of a task, oldest first."""
+    if not models.is_dir():
+        return []
+    return sorted(p.name for p in models.iterdir() if re.fullmatch(r"v\d{4,}", p.name) and p.is_dir())
+
+
+def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, note: str = "") -> Path:
+    """Write a trained model as a new version. Raises ModelError where that version exists."""
+    from safetensors.torch import save_file
+
+    predictor = outcome.predictor
+    folder = models / predictor.version
+    if folder.exists():
+        raise ModelError(f"{folder}: this version exists; versions are never overwritten")
+    training = {
+        "version": predictor.version,
+        "parent": parent,
+        "note": note,
+        "seed": outcome.seed,
+        "cases": dict(outcome.cases),
+        "events": dict(outcome.events),
+        "history": [vars(epoch) for epoch in outcome.history],
+    }
+    config = {
+        "format": 1,
+        "task": predictor.task.model_dump(mode="json"),
+        "model": predictor.config.model_dump(mode="json"),
+        "streams": predictor.stream_names,
+    }
+    with replacing_folder(folder) as temporary:
+        weights = {k: v.detach().cpu().contiguous().clone() for k, v in predictor.network.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors")
+        for name, value in {
+            "config": config,
+            "statistics": predictor.statistics.to_json(),
+            "calibration": predictor.calibration.to_json(),
+            "training": training,
+            "metrics": {},
+        }.items():
+            write_json(temporary / f"{name}.json", value)
+        (temporary / "card.md").write_text(model_card(predictor, training, {}), encoding="utf-8")
+        _write_manifest(temporary)
+    return folder
+
+
+def load(folder: Path, device: str | None = None) -> Predictor:
+    """Load a version. Raises ModelError where a file is missing, altered, extra, or could run code when read."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from models.network import build_network
+
+    _check(folder)
+    config = _json(folder / "config.json")
+    task = parse_task(config["task"], str(folder / "config.json"))
+    model = ModelConfig.model_validate(config["model"])
+    statistics = Statistics.from_json(_json(folder / "statistics.json"))
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    network = build_network(model, statistics)
+    try:
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelError(
+            f"{folder / 'model.safetensors'}: expected the weights of {model.fusion.kind}: {error}"
+        ) from None
+    return Predictor(
+        version=folder.name,
+        task=task,
+        config=model,
+        statistics=statistics,
+        network=network.to(chosen).eval(),
+        calibration=Calibration.from_json(_json(folder / "calibration.json")),
+        device=chosen,
+    )
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any], predictor: Predictor) -> None:
+    """Keep a version's evaluation beside it, in metrics.json and its card."""
+    _check(folder)
+    training = _json(folder / "training.json")
+    write_json(folder / "metrics.json", metrics)
+    (folder / "card.md").write_text(model_card(predictor, training, metrics), encoding="utf-8")
+    _write_manifest(folder)
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """A version's training facts and metrics, without loading its weights."""
+    if not (folder / "training.json").is_file():
+        raise ModelError(f"{folder}: expected a model version, found none; `telltale models list` shows what there is")
+    return {**_json(folder / "training.json"), "metrics": _json(folder / "metrics.json")}
+
+
+def _write_manifest(folder: Path) -> None:
+    write_json(folder / "manifest.json", {name: sha256_of(folder / name) for name in FILES})
+
+
+def _check(folder: Path) -> None:
+    if not (folder / "manifest.json").is_file():
+        raise ModelError(f"{folder}: expected a model version with manifest.json, found none")
+    manifest = _json(folder / "manifest.json")
+    there = {path.name for path in folder.iterdir()} - {"manifest.json"}
+    if extra := sorted(there - set(FILES)):
+        raise ModelError(
+            f"{folder}: expected only {', '.join(FILES)}, got also {', '.join(extra)}; "
+            "nothing was loaded: files such as pickles run code when they are read"
+        )
+    for name in FILES:
+        if name not in there:
+            raise ModelError(f"{folder / name}: expected this file, found none; restore the version from a copy")
+        if manifest.get(name) != sha256_of(folder / name):
+            raise ModelError(
+                f"{folder / name}: expected SHA-256 {str(manifest.get(name))[:12]}…, got another; the file was altered"
+            )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: expected JSON, got {error}") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: expected a JSON object, got {type(value).__name__}")
+    return value

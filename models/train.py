@@ -1,0 +1,87 @@
+"""Training: from an aligned cohort to a calibrated predictor, on whatever device and precision there is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ingest.cohort import Cohort
+from ingest.errors import TaskError
+from ingest.statistics import Statistics
+from models.calibrate import fit_calibration
+from models.config import ModelConfig
+from models.prediction import Predictor
+from models.run import Epoch, Run
+
+
+@dataclass(frozen=True)
+class TrainingOutcome:
+    """A trained, calibrated predictor and how it came about."""
+
+    predictor: Predictor
+    history: Sequence[Epoch]
+    cases: Mapping[str, int]
+    events: Mapping[str, int]
+    seed: int
+
+
+def train(
+    cohort: Cohort,
+    config: ModelConfig,
+    *,
+    seed: int,
+    version: str,
+    streams: Sequence[str] | None = None,
+    start: Predictor | None = None,
+    run_folder: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    on_features: Callable[[str, int, int], None] | None = None,
+) -> TrainingOutcome:
+    """Train, stop early on the validation split, and calibrate on it.
+
+    streams: only these (the default is all). start: a model whose weights to begin with, of the same configuration.
+    run_folder: where the checkpoint is kept; a run found there with the same settings goes on where it stopped.
+    Raises TaskError where a split lacks cases of either class.
+    """
+    names = cohort.stream_names if streams is None else _known(streams, cohort)
+    statistics = start.statistics if start is not None else cohort.statistics
+    statistics = Statistics({n: statistics.streams[n] for n in names}, statistics.cases, statistics.prevalence)
+    splits = {split: _labelled(cohort, split) for split in ("train", "validation")}
+    run = Run(cohort, config, statistics, splits, seed, run_folder, on_epoch, on_features)
+    run.fit(start.network if start is not None else None)
+    validation = splits["validation"]
+    return TrainingOutcome(
+        predictor=Predictor(
+            version=version,
+            task=cohort.task,
+            config=config,
+            statistics=statistics,
+            network=run.network,
+            calibration=fit_calibration(run.logits(validation), cohort.target[validation]),
+            device=run.device,
+        ),
+        history=run.history,
+        cases={split: len(rows) for split, rows in splits.items()},
+        events={split: int(cohort.target[rows].sum()) for split, rows in splits.items()},
+        seed=seed,
+    )
+
+
+def _known(streams: Sequence[str], cohort: Cohort) -> list[str]:
+    unknown = [name for name in streams if name not in cohort.stream_names]
+    if unknown or not streams:
+        raise TaskError(f"streams {list(unknown)}: expected some of {', '.join(cohort.stream_names)}")
+    return [name for name in cohort.stream_names if name in streams]
+
+
+def _labelled(cohort: Cohort, split: str) -> np.ndarray:
+    rows = cohort.rows(split)
+    rows = rows[~np.isnan(cohort.target[rows])]
+    events = int(cohort.target[rows].sum())
+    if events == 0 or events == len(rows):
+        raise TaskError(
+            f"task {cohort.task.name}: training needs both classes in the {split} split, "
+            f"got {events} events in {len(rows)} cases"
+        )
+    return np.asarray(rows)

@@ -55,7 +55,7 @@ class TrainingConfig(Value):
     patience: int = Field(default=12, ge=1)
     average_decay: float = Field(default=0.97, ge=0, lt=1)  # of the exponential moving average, per step
     clip_norm: float = Field(default=1.0, gt=0)
-    element_mask: float = Field(default=0.2, ge=0, lt=1)  # the largest share of a stream's elements masked at random
+    element_mask: float = Field(default=0.4, ge=0, lt=1)  # the largest share of a stream's elements masked at random
     auxiliary_weight: float = Field(default=0.5, ge=0)  # of the loss of each stream on its own
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 

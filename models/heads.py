@@ -5,12 +5,13 @@ from torch import nn
 
 
 class BinaryHead(nn.Module):
-    """One logit per member, each with weights of its own."""
+    """One logit per member, each with weights of its own; 0 before any training."""
 
-    def __init__(self, width: int, members: int, prior_logit: float) -> None:
+    def __init__(self, width: int, members: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(members, width) * width**-0.5)
-        self.bias = nn.Parameter(torch.full((members,), prior_logit))
+        self.members = members
+        self.weight = nn.Parameter(torch.zeros(members, width))
+        self.bias = nn.Parameter(torch.zeros(members))
 
     def forward(self, fused: torch.Tensor) -> torch.Tensor:
         """fused (B, members, D) → logits (B, members)."""

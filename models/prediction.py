@@ -61,9 +61,8 @@ class Predictor:
         if keep is not None:
             mask = torch.as_tensor(keep, device=self.device).expand(len(batch), -1)
             present = present & mask
-        fused = self.network.embed(tokens, mask)
-        members = self.network.read(fused).double()
-        return self._prediction(members, present, fused.mean(1))
+        members, fused = self.network.fuse_and_embed(tokens, mask)
+        return self._prediction(members.double(), present, fused.mean(1))
 
     @torch.inference_mode()
     def encode(self, batch: Batch) -> dict[str, Tokens]:

@@ -107,6 +107,8 @@ class Run:
         self.average = {k: v.detach().clone().float() for k, v in self._moving().items()}
         self.best_state = dict(self.average)
         done = self._resume(phase, optimizer)
+        if phase == "together" and done == 0:  # the plain sum of the evidence is a model, too
+            self.best = {"together": Best(self._validate(phase, watched)["together"], 0)}
         wrapped, optimizer = self.fabric.setup(loss, optimizer)
         patience = self.config.training.patience
         for number in range(done + 1, epochs + 1):

@@ -22,51 +22,29 @@ Phrases = tuple[tuple[str, ...], ...]  # at index p: ways to say that the sign i
 
 HISTORY: tuple[Phrases, ...] = (
     (
-        ("no dyspnoea at rest or on exertion", "denies dyspnoea when walking", "not short of breath on the stairs"),
-        ("dyspnoea on exertion only", "short of breath on the stairs", "dyspnoea when walking"),
-        ("severe dyspnoea at rest", "short of breath even in bed", "dyspnoea at rest and on exertion"),
+        ("no dyspnoea at rest or on exertion", "denies dyspnoea"),
+        ("dyspnoea on exertion only", "dyspnoea on the stairs"),
+        ("severe dyspnoea at rest", "severe dyspnoea even in bed"),
     ),
-    (
-        ("no fever at home", "denies fever and rigors overnight", "has had no fever since yesterday"),
-        ("fever at home", "fever and rigors overnight", "has had fever since yesterday"),
-    ),
-    (
-        ("no green sputum", "denies purulent sputum", "is not coughing up sputum"),
-        ("green sputum", "purulent sputum", "is coughing up thick sputum"),
-    ),
-    (
-        ("able to lie flat", "no orthopnoea", "sleeps flat and not upright"),
-        ("unable to lie flat", "new orthopnoea", "sleeps upright and not flat"),
-    ),
+    (("denies fever and rigors overnight",), ("fever and rigors overnight",)),
+    (("no purulent sputum",), ("purulent sputum",)),
+    (("able to lie flat",), ("unable to lie flat",)),
 )
 EXAMINATION: tuple[Phrases, ...] = (
     (
-        ("able to speak in full sentences", "speech not broken by breaths", "speaks in full sentences"),
-        ("unable to speak in full sentences", "speech broken by breaths", "speaks in short sentences only"),
-        ("able to speak in single words only", "single words between breaths", "speaks in single words only"),
+        ("able to speak in full sentences",),
+        ("unable to speak in full sentences",),
+        ("able to speak in single words only",),
     ),
+    (("not confused",), ("slightly confused about the date",), ("confused and agitated",)),
     (
-        ("not confused", "oriented and not drowsy", "no confusion, alert"),
-        ("slightly confused about the date", "drowsy but oriented", "some confusion about the date"),
-        ("confused and agitated", "drowsy and not oriented", "marked confusion, agitated"),
+        ("no crackles at either base", "chest clear without crackles"),
+        ("crackles at one base", "a few crackles at the left base"),
+        ("widespread crackles to the mid zones", "widespread coarse crackles in both lungs"),
     ),
-    (
-        ("no crackles at either base", "chest clear without crackles", "no bilateral crackles"),
-        ("crackles at one base", "a few crackles at the left base", "crackles at the right base"),
-        ("bilateral crackles to the mid zones", "coarse crackles in both lungs", "widespread bilateral crackles"),
-    ),
-    (
-        ("no cyanosis of the lips", "no central cyanosis", "lips not cyanosed"),
-        ("cyanosis of the lips", "central cyanosis", "lips cyanosed"),
-    ),
-    (
-        ("no use of accessory muscles", "accessory muscles not in use", "no intercostal recession"),
-        ("marked use of accessory muscles", "accessory muscles in use", "intercostal recession"),
-    ),
-    (
-        ("skin not clammy", "no sweating, hands warm", "not mottled"),
-        ("skin clammy", "profuse sweating, hands cold", "mottled knees"),
-    ),
+    (("no central cyanosis",), ("central cyanosis",)),
+    (("no use of accessory muscles",), ("marked use of accessory muscles",)),
+    (("skin not clammy",), ("skin clammy",)),
 )
 
 COMPLAINTS = ("cough", "malaise", "chest discomfort", "poor appetite", "tiredness", "a chest infection")
@@ -134,7 +112,7 @@ def note_text(points: int, rng: np.random.Generator) -> str:
     """A note worth `points` points, of about 60 to 130 words."""
     signs = [*HISTORY, *EXAMINATION]
     shown = _spread_points([len(sign) - 1 for sign in signs], points, rng)
-    silent = rng.random(len(signs)) < 0.15
+    silent = rng.random(len(signs)) < 0.1
     said = [
         "" if quiet and not worth else _choose(sign[worth], rng)
         for sign, worth, quiet in zip(signs, shown, silent, strict=True)

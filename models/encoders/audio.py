@@ -26,7 +26,7 @@ class AudioEncoder(nn.Module):
         """values (B, T, mels) → tokens (B, 2, D)."""
         observed = stream.observed if stream.observed.ndim == 2 else stream.observed.any(2)
         standard = self.standardise(stream.values) * observed[..., None]
-        hidden = nn.functional.gelu(self.first(standard.transpose(1, 2)))
+        hidden = nn.functional.gelu(self.first(standard.transpose(1, 2))) * observed[:, None].to(standard.dtype)
         hidden = hidden + nn.functional.gelu(self.second(hidden))
         frames = self.dropout(self.norm(hidden.transpose(1, 2)))
         values = torch.cat([self.attend(frames, observed), self.count(frames, observed)], 1)

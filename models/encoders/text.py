@@ -32,8 +32,10 @@ class WordEncoder(nn.Module):
         longest = int(stream.observed.any(0).nonzero().max()) + 1 if bool(stream.observed.any()) else 1
         observed = stream.observed[:, :longest]
         words = self.words(stream.values[:, :longest]) * observed[..., None]
+        # Padding stays 0 throughout, so that a note reads the same in any company.
+        there = observed[:, None].to(words.dtype)
         hidden = self.dropout(words).transpose(1, 2)
-        hidden = hidden + nn.functional.gelu(self.first(hidden))
+        hidden = (hidden + nn.functional.gelu(self.first(hidden))) * there
         hidden = hidden + nn.functional.gelu(self.second(hidden))
         elements = self.dropout(self.norm(hidden.transpose(1, 2)))
         values = torch.cat([self.attend(elements, observed), self.count(elements, observed)], 1)

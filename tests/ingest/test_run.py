@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,11 @@ def test_a_planted_name_or_number_is_found_in_restricted_folders_only(
     )
     write_dicom(delivery / "1.dcm", PatientID=NUMBER, PatientName=f"{NAME}^X", PatientBirthDate="19610923")
     write_dicom(delivery / "2.dcm", PatientID=NUMBER, PatientName="Other^Y", AccessionNumber=NUMBER)
-    write_dicom(delivery / "3.dcm", PatientID=NUMBER, PatientName=f"{NAME}^X", Modality=NAME.upper())
-    write_dicom(delivery / "4.dcm", PatientID=NUMBER, PatientName=f"{NAME}^X", AcquisitionTime=NAME)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's on writing, which quote the value
+        write_dicom(delivery / "3.dcm", PatientID=NUMBER, PatientName=f"{NAME}^X", Modality=NAME.upper())
+        write_dicom(delivery / "4.dcm", PatientID=NUMBER, PatientName=f"{NAME}^X", AcquisitionTime=NAME)
+    caplog.clear()
     (delivery / "t.csv").write_text(f"who,age,when\n{NUMBER},{NAME},2026-01-01\n{NUMBER},5,{NAME}\n{NUMBER},5\n")
     mapping = delivery.parent / "m.yaml"
     mapping.write_text(
@@ -266,3 +270,16 @@ def test_every_random_delivery_adds_up_and_is_stable(
         assert (second.total.seen, second.total.used) == (first.total.seen, 0)
         assert second.total.refused == first.total.refused
         assert read_observations(workspace).equals(before)
+
+
+def test_the_simulated_ward_reads_without_a_refusal(workspace: Workspace, tmp_path: Path) -> None:
+    from clinical.demo import make_ward
+
+    summary = make_ward(tmp_path / "ward", 12, 1)
+    account = ingest(workspace, [tmp_path / "ward"])
+    assert (account.total.refused, account.subjects) == (0, 12)
+    assert account.by_format["DICOM"].used == summary.files["radiographs"]
+    assert account.by_format["sound"].used == summary.files["Media"]
+    assert {"LOCATION//ICU", "DICOM//DX", "SNOMED//37931006", "LOINC//34117-2"} <= set(
+        read_observations(workspace)["code"].to_pylist()
+    )

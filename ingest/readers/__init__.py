@@ -1,0 +1,39 @@
+"""Readers: one file per source format, each a plug-in of `READERS`."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+
+from ingest.intake import Intake
+from ingest.mapping import TableMapping
+from ingest.readers import dicom, fhir, image, notes, sound, table
+from ingest.sources import SourceFile
+
+__all__ = ["READERS", "Reader"]
+
+
+class Reader(Protocol):
+    """What a reader's module offers. It reports every record of its files to the intake, seen once and decided once."""
+
+    FORMAT: str
+
+    def accepts(self, file: SourceFile, mapping: TableMapping | None = None) -> bool:
+        """Whether the file is of this format, told by its content."""
+        ...
+
+    def read(self, files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
+        """The observations of all files of this format in a delivery, as batches of `SCHEMA`."""
+        ...
+
+
+# In this order files are offered and read: what the mapping names first; identity (FHIR's Patient) before images;
+# sounds and images last, when it is known which of them a record has named.
+READERS: dict[str, Reader] = {
+    "notes": notes,
+    "FHIR": fhir,
+    "table": table,
+    "DICOM": dicom,
+    "sound": sound,
+    "image": image,
+}

@@ -1,0 +1,77 @@
+"""The `telltale` command. Each command imports what it needs when it runs, so that `--help` is quick.
+
+Exit codes: 0 all well; 1 a failure, told in one line; 2 done, but some records were refused.
+"""
+
+import os
+import sys
+
+import typer
+
+from serve.commands import (
+    align,
+    dashboard,
+    demo,
+    evaluate,
+    explain,
+    ingest,
+    models,
+    retrain,
+    score,
+    tasks,
+    train,
+)
+from serve.exits import Refused
+
+app = typer.Typer(
+    name="telltale",
+    help="Multimodal decision support: every sign of a case read together, one explained risk.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(demo.app, name="demo")
+app.command("ingest")(ingest.ingest)
+app.command("tasks")(tasks.tasks)
+app.command("align")(align.align)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("score")(score.score)
+app.command("explain")(explain.explain)
+app.command("dashboard")(dashboard.dashboard)
+app.command("retrain")(retrain.retrain)
+app.add_typer(models.app, name="models")
+
+
+def main() -> None:
+    """Run the command line; turn every outcome into a line and an exit code."""
+    from ingest.errors import TelltaleError
+
+    try:
+        app()
+    except SystemExit as stop:
+        # The parser's own "usage" exit is 2, which here means that records were refused.
+        raise SystemExit(1 if stop.code == 2 else stop.code) from None
+    except Refused:
+        raise SystemExit(2) from None
+    except TelltaleError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("stopped; what was finished is kept, run the same command to go on", code=130)
+    except OSError as error:
+        fail(f"{error.filename or 'input or output'}: {error.strerror or type(error).__name__}")
+    except Exception as error:  # the outermost boundary: no traceback, which could show a patient
+        if os.environ.get("TELLTALE_DEBUG"):
+            raise
+        fail(f"unexpected {type(error).__name__}: a defect of Telltale; TELLTALE_DEBUG=1 shows where")
+
+
+def fail(message: str, code: int = 1) -> None:
+    """Say what went wrong in one line on standard error, and stop."""
+    print("telltale: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

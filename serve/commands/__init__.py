@@ -1,0 +1,1 @@
+"""The commands of `telltale`, one file each."""

@@ -1,0 +1,51 @@
+"""`telltale align`: observations to a cohort of aligned arrays."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serve.options import DEFAULT_WORKSPACE, TaskOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from ingest.align.report import AlignReport
+
+
+def align(task: TaskOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """Align the workspace's observations into the cohort that a task asks for."""
+    run_align(workspace, task)
+
+
+def run_align(workspace: Path, task: str, *, append: bool = False) -> "AlignReport":
+    """Align, and print what went in and what did not."""
+    from ingest.align.build import align as build
+    from ingest.store import read_observations
+    from ingest.workspace import open_workspace
+    from serve.console import progress, say, table
+    from serve.options import find_task
+
+    asked = find_task(task)
+    opened = open_workspace(workspace)
+    with progress("aligning") as bar:
+        report = build(
+            read_observations(opened),
+            asked,
+            opened.cohort(asked.name),
+            append=append,
+            progress=lambda stage, done, of: bar(done, of, stage),
+        )
+    say(
+        f"{report.candidates:,} candidate cases of {report.subjects:,} subjects: {report.cases:,} cases, "
+        f"{report.events:,} with the outcome"
+        + (f"; {report.already_there:,} were there already" if report.already_there else "")
+    )
+    for reason, count in report.excluded.items():
+        say(f"  excluded {count:,}: {reason}")
+    rows = [
+        [name, f"{s.present:,}", f"{s.used:,}", ", ".join(f"{n:,} {why}" for why, n in s.left_out.items()) or "-"]
+        for name, s in report.streams.items()
+    ]
+    table("", ["stream", "cases with it", "values used", "left out"], rows)
+    say("  ".join(f"{split}: {s.cases:,} cases, {s.events:,} events" for split, s in report.splits.items()))
+    for name, stream in report.streams.items():
+        for refusal in stream.refusals[:5]:
+            say(f"  {name}, refused: {refusal}")
+    return report

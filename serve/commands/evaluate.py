@@ -1,0 +1,113 @@
+"""`telltale evaluate`: how good a version is on the test split, and beside what."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve.options import DEFAULT_WORKSPACE, SeedOption, TaskOption, VersionOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ingest.workspace import Workspace
+    from models.evaluate.results import Evaluation
+
+
+def evaluate(
+    task: TaskOption,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    version: VersionOption = None,
+    truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulated hospital.")] = None,
+    alone: Annotated[
+        bool, typer.Option(help="Train a network on each stream alone, to compare with; else mask the others.")
+    ] = True,
+    seed: SeedOption = 0,
+) -> None:
+    """Evaluate a version on the test split: measures with intervals, every single modality, gradient boosting."""
+    run_evaluate(workspace, task, version=version, truth=truth, alone=alone, seed=seed)
+
+
+def run_evaluate(
+    workspace: Path,
+    task: str,
+    *,
+    version: str | None = None,
+    truth: Path | None = None,
+    alone: bool = True,
+    seed: int = 0,
+) -> "Evaluation":
+    """Evaluate, print the tables, and write JSON and HTML."""
+    from ingest.cohort import open_cohort
+    from ingest.files import write_json
+    from ingest.workspace import open_workspace
+    from models import store
+    from models.assess import assess
+    from models.evaluate.report import write_report
+    from serve.console import progress, say
+    from serve.options import find_model, task_name
+
+    opened = open_workspace(workspace)
+    cohort = open_cohort(opened.cohort(task_name(task)))
+    predictor = find_model(opened, cohort.task.name, version)
+    models = opened.models(cohort.task.name)
+    with progress("evaluating") as bar:
+        result = assess(
+            predictor,
+            cohort,
+            seed=seed,
+            alone_folder=models / ".alone" / predictor.version if alone else None,
+            attainable=None if truth is None else read_truth(opened, truth, cohort.index),
+            on_step=lambda step: bar(0, None, step),
+        )
+    raw = result.to_json()
+    store.write_metrics(models / predictor.version, raw, predictor)
+    reports = opened.reports(cohort.task.name)
+    write_json(reports / f"{predictor.version}.json", raw)
+    page = reports / f"{predictor.version}.html"
+    write_report(result, page, title=cohort.task.title, model_version=predictor.version)
+    show(result, predictor.version)
+    say(f"\nthe whole report: {page}")
+    return result
+
+
+def read_truth(workspace: "Workspace", truth: Path, index: "object") -> "Mapping[str, float]":
+    """case_id -> the best risk that the files allow, from a simulated hospital's truth.parquet."""
+    import pandas as pd
+
+    from ingest.errors import InputError
+    from ingest.identity import IdentityRegister
+
+    if not truth.is_file():
+        raise InputError(str(truth), expected="the truth.parquet of a simulated hospital", got="no such file")
+    assert isinstance(index, pd.DataFrame)
+    frame = pd.read_parquet(truth, columns=["issuer", "identifier", "attainable_risk"])
+    register = IdentityRegister(workspace.identities)
+    frame["subject_id"] = [register.subject_id(i, n) for i, n in zip(frame["issuer"], frame["identifier"], strict=True)]
+    cases = index[["case_id", "subject_id"]].merge(frame, on="subject_id")
+    return dict(zip(cases["case_id"].astype(str), cases["attainable_risk"], strict=True))
+
+
+def show(result: "Evaluation", version: str) -> None:
+    """The tables on the terminal: models, differences, patterns."""
+    from serve.console import say, table
+
+    columns = ["auroc", "auprc", "brier", "calibration_slope", "calibration_error"]
+    rows = [[m.name, *(str(m.metrics[c]) for c in columns)] for m in result.models]
+    title = f"{version}, {result.split} split: {result.n} cases, {result.events} events; 95 % intervals"
+    table(title, ["model", *(c.replace("_", " ") for c in columns)], rows)
+    rows = [
+        [f"fused - {d.against}", f"{d.estimate}", "" if d.p is None else f"{d.p:.3f}"]
+        for d in result.differences
+        if d.metric == "auroc"
+    ]
+    table("Differences in AUROC, on the same cases", ["", "difference", "p"], rows)
+    table(
+        "By what is there",
+        ["streams present", "cases", "events", "auroc"],
+        [[p.pattern, p.n, p.events, p.auroc] for p in result.patterns[:12]],
+    )
+    if len(result.patterns) > 12:
+        say(f"  ({len(result.patterns) - 12} rarer patterns are in the report)")
+    if result.attained is not None:
+        say(f"fused AUROC / best attainable AUROC: {result.attained}")

@@ -1,0 +1,89 @@
+"""`telltale train`: an aligned cohort to a new model version."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve.options import DEFAULT_WORKSPACE, SeedOption, TaskOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.run import Epoch
+
+
+def train(
+    task: TaskOption,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    seed: SeedOption = 0,
+    streams: Annotated[str | None, typer.Option(help="Only these streams, separated by commas.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="attention or concat; the default is the task's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many epochs.")] = None,
+) -> None:
+    """Train a new model version. The first version of a task becomes its champion."""
+    run_train(workspace, task, seed=seed, streams=streams, fusion=fusion, epochs=epochs)
+
+
+def run_train(
+    workspace: Path,
+    task: str,
+    *,
+    seed: int,
+    streams: str | None = None,
+    fusion: str | None = None,
+    epochs: int | None = None,
+) -> str:
+    """Train, store, and return the version's name."""
+    import shutil
+
+    from ingest.cohort import open_cohort
+    from ingest.workspace import open_workspace
+    from models import aliases, store
+    from models.config import model_config
+    from models.train import train as fit
+    from serve.console import progress, say
+    from serve.options import task_name
+
+    opened = open_workspace(workspace)
+    cohort = open_cohort(opened.cohort(task_name(task)))
+    config = model_config(cohort.task)
+    if fusion is not None:
+        config = config.model_copy(update={"fusion": config.fusion.model_copy(update={"kind": fusion})})
+    if epochs is not None:
+        config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": epochs})})
+    models = opened.models(cohort.task.name)
+    version = store.next_version(models)
+    chosen = None if streams is None else [name.strip() for name in streams.split(",") if name.strip()]
+    run_folder = models / ".runs" / version
+    with progress("training") as bar:
+        outcome = fit(
+            cohort, config, seed=seed, version=version, streams=chosen, run_folder=run_folder,
+            on_epoch=show_epoch(bar), on_features=lambda name, done, of: bar(done, of, f"features of {name}"),
+        )  # fmt: skip
+    folder = store.save(models, outcome)
+    shutil.rmtree(run_folder, ignore_errors=True)
+    best = min((e for e in outcome.history if e.phase == "together"), key=lambda epoch: epoch.validation_loss)
+    say(
+        f"{version}: {outcome.cases['train']:,} cases ({outcome.events['train']:,} events), "
+        f"epoch {best.number} of the fusion, validation log-loss {best.validation_loss:.4f}, "
+        f"on {outcome.predictor.device}"
+    )
+    if chosen is None and not aliases.history(opened.database, cohort.task.name):
+        aliases.set_alias(opened.database, cohort.task.name, version, "the first version")
+        say(f"{version} is the champion of {cohort.task.name}")
+    say(f"kept in {folder}")
+    return version
+
+
+def show_epoch(bar: "Callable[[int, int | None, str], None]") -> "Callable[[Epoch], None]":
+    """A listener that moves a progress bar by epochs."""
+
+    def on_epoch(epoch: "Epoch") -> None:
+        bar(
+            epoch.number,
+            epoch.of,
+            f"{epoch.phase}, validation log-loss {epoch.validation_loss:.4f}{' *' if epoch.best else ''}",
+        )
+
+    return on_epoch

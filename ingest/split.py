@@ -55,7 +55,7 @@ def hashed_part(split: Split, key: str) -> str:
 def _stratified(split: Split, units: list[str], positive: set[str]) -> list[str]:
     """Each unit's part by its rank among the units of its class, in the order of their hashes."""
     distinct = sorted(set(units), key=lambda unit: _fraction(split, unit))
-    parts = {}
+    parts: dict[str, str] = {}
     for one_class in ([u for u in distinct if u in positive], [u for u in distinct if u not in positive]):
         parts |= {unit: _part(split, (rank + 0.5) / len(one_class)) for rank, unit in enumerate(one_class)}
     return [parts[unit] for unit in units]

@@ -41,22 +41,20 @@ class FusionConfig(Value):
 class TrainingConfig(Value):
     """How the weights are found. `patience` counts epochs without a better validation loss.
 
-    First every stream alone for at most `alone_epochs`, then all together for at most `epochs`, the encoders' step
-    then being `encoder_rate` of the fusion's.
+    First every stream's encoder alone for at most `alone_epochs`, then the fusion for at most `epochs`.
     """
 
     alone_epochs: int = Field(default=40, ge=0)
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=32, ge=2)
     learning_rate: float = Field(default=2e-3, gt=0)
-    encoder_rate: float = Field(default=0.1, ge=0, le=1)
+    fusion_learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
     warmup_epochs: int = Field(default=2, ge=0)
     patience: int = Field(default=12, ge=1)
     average_decay: float = Field(default=0.97, ge=0, lt=1)  # of the exponential moving average, per step
     clip_norm: float = Field(default=1.0, gt=0)
     element_mask: float = Field(default=0.4, ge=0, lt=1)  # the largest share of a stream's elements masked at random
-    auxiliary_weight: float = Field(default=0.5, ge=0)  # of the loss of each stream on its own
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
 
 

@@ -36,28 +36,20 @@ class TogetherLoss(nn.Module):
     """The second phase: the fusion, on all streams that are there and on a random coalition of them.
 
     The coalition makes "absent" a state that the network knows: per case a share u ~ U(0, 1) of streams is kept, so
-    coalitions of every size are seen equally often, as Shapley values weigh them. weight (B, members) says how often
-    each member's bootstrap drew the case.
+    coalitions of every size are seen equally often, as Shapley values weigh them. The encoders stay as the first
+    phase left them: trained further through the fusion, the streams that are easy to memorise take it over.
     """
 
-    def __init__(self, network: Network, element_mask: float, auxiliary_weight: float) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.element_mask = element_mask
-        self.auxiliary_weight = auxiliary_weight
 
-    def forward(self, batch: Batch, weight: torch.Tensor) -> torch.Tensor:
-        """The loss as one module's output, so that Fabric can wrap it whole (precision, processes)."""
-        tokens = self.network.encode({n: hide_elements(s, self.element_mask) for n, s in batch.streams.items()})
-        whole = member_loss(self.network.fuse(tokens), batch.target, weight)
-        share = torch.rand(len(batch), 1, device=weight.device)
-        keep = torch.rand(len(batch), len(tokens), device=weight.device) < share
-        coalition = member_loss(self.network.fuse(tokens, keep), batch.target, weight)
-        return whole + coalition + self.auxiliary_weight * self._alone(tokens, batch.target)
-
-    def _alone(self, tokens: Mapping[str, Tokens], target: torch.Tensor) -> torch.Tensor:
-        losses = [alone_loss(self.network, name, part, target) for name, part in tokens.items()]
-        return torch.stack(losses).mean()
+    def forward(self, tokens: Mapping[str, Tokens], target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """tokens of B cases, target (B,), weight (B, members): how often each member's bootstrap drew the case."""
+        whole = member_loss(self.network.fuse(tokens), target, weight)
+        share = torch.rand(len(target), 1, device=weight.device)
+        keep = torch.rand(len(target), len(tokens), device=weight.device) < share
+        return whole + member_loss(self.network.fuse(tokens, keep), target, weight)
 
 
 def alone_loss(network: Network, name: str, tokens: Tokens, target: torch.Tensor) -> torch.Tensor:

@@ -90,6 +90,7 @@ def challenge(
     )
     comparison = compare(champion, outcome.predictor, cohort, seed=seed)
     store.save(models, outcome, parent=champion.version, note=comparison.reason)
+    store.save_alone(models, outcome)
     if comparison.not_worse:
         aliases.set_alias(database, task, version, comparison.reason)
     return comparison

@@ -19,7 +19,8 @@ from models.checkpoint import load_checkpoint, optimizer_tensors, restore_optimi
 from models.config import ModelConfig, TrainingConfig
 from models.features import with_frozen_features
 from models.losses import AloneLoss, TogetherLoss
-from models.network import build_network
+from models.network import Network, build_network
+from models.token_source import TokenSource
 from models.weights import follow, seeded, swapped
 
 EVALUATION_BATCH = 256
@@ -81,38 +82,47 @@ class Run:
         self.best: dict[str, Best] = {}
         self.best_state: State = {}
         self.average: State = {}
+        self.alone_state: State = {}  # the encoders as the first phase left them
+        self.tokens: dict[str, TokenSource] = {}
 
     def fit(self, start: nn.Module | None) -> None:
-        """Train both phases, or with `start` the second from those weights. Ends with the best weights."""
+        """Train both phases, from the weights of `start` where it is given. Ends with the best weights.
+
+        A model of one stream has nothing to fuse: it is done after the first phase.
+        """
+        settings = self.config.training
         if start is not None:
             self.network.load_state_dict(start.state_dict())
-        settings = self.config.training
-        if start is None and settings.alone_epochs:
-            self._phase("alone", AloneLoss(self.network, settings.element_mask), settings.alone_epochs)
-        loss = TogetherLoss(self.network, settings.element_mask, settings.auxiliary_weight)
-        self._phase("together", loss, settings.epochs)
+        self._phase("alone", AloneLoss(self.network, settings.element_mask), settings.alone_epochs)
+        self.alone_state = {
+            k: v.detach().clone() for k, v in self.network.state_dict().items() if k.startswith(("encoders.", "alone."))
+        }
+        if len(self.statistics.streams) > 1:
+            self._phase("together", TogetherLoss(self.network), settings.epochs)
         self.network.eval()
-
-    @torch.inference_mode()
-    def logits(self, rows: np.ndarray) -> np.ndarray:
-        """(n,) float64: the mean logits over the members."""
-        self.network.eval()
-        parts = [self.network(b.streams).double().mean(1).cpu().numpy() for b in self._evaluation_batches(rows)]
-        return np.concatenate(parts)
 
     def _phase(self, phase: Phase, loss: nn.Module, epochs: int) -> None:
         optimizer = self._optimizer(phase)
+        self.tokens = {
+            split: TokenSource(
+                self.network,
+                self.cohort,
+                rows,
+                self.device,
+                element_mask=self.config.training.element_mask if split == "train" else 0.0,
+                seed=self.seed,
+            )
+            for split, rows in self.splits.items()
+        }
         watched = list(self.statistics.streams) if phase == "alone" else ["together"]
-        self.best = {name: Best() for name in watched}
         self.average = {k: v.detach().clone().float() for k, v in self._moving().items()}
         self.best_state = dict(self.average)
         done = self._resume(phase, optimizer)
-        if phase == "together" and done == 0:  # the plain sum of the evidence is a model, too
-            self.best = {"together": Best(self._validate(phase, watched)["together"], 0)}
+        if done == 0:  # what it begins with counts: the plain sum of the evidence, or a former model
+            self.best = {name: Best(value) for name, value in self._validate(phase, watched).items()}
         wrapped, optimizer = self.fabric.setup(loss, optimizer)
-        patience = self.config.training.patience
         for number in range(done + 1, epochs + 1):
-            active = [name for name in watched if number - 1 - self.best[name].epoch < patience]
+            active = [n for n in watched if number - 1 - self.best[n].epoch < self.config.training.patience]
             if not active:
                 break
             with seeded(self.seed * 100_003 + number + 50_000 * (phase == "alone")):
@@ -130,29 +140,21 @@ class Run:
 
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         settings = self.config.training
-        encoders: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for name, parameter in self.network.named_parameters():
-            if parameter.requires_grad:
-                (encoders if name.startswith(("encoders.", "alone.")) else others).append(parameter)
-        groups: list[dict[str, Any]]
-        if phase == "alone":
-            groups = [{"params": encoders, "share": 1.0}]
-        else:
-            groups = [{"params": encoders, "share": settings.encoder_rate}, {"params": others, "share": 1.0}]
-        return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+        mine = [
+            parameter
+            for name, parameter in self.network.named_parameters()
+            if parameter.requires_grad and name.startswith(("encoders.", "alone.")) == (phase == "alone")
+        ]
+        rate = settings.learning_rate if phase == "alone" else settings.fusion_learning_rate
+        return torch.optim.AdamW([{"params": mine, "base": rate}], lr=rate, weight_decay=settings.weight_decay)
 
     def _epoch(self, phase: Phase, loss: Any, optimizer: Any, number: int, epochs: int, active: Sequence[str]) -> float:
         settings = self.config.training
-        loss.train()
-        rate = settings.learning_rate * schedule(settings.warmup_epochs, number, epochs)
         for group in optimizer.param_groups:
-            group["lr"] = rate * group["share"]
+            group["lr"] = group["base"] * schedule(settings.warmup_epochs, number, epochs)
         total, steps = 0.0, 0
-        streams = list(active) if phase == "alone" else list(self.statistics.streams)
         for at in self._batches(phase, number):
-            batch = self.cohort.batch(self.splits["train"][at], streams).to(self.device)
-            value = loss(batch) if phase == "alone" else loss(batch, self.weight[at].to(self.device))
+            value = self._loss(phase, loss, at, number, active)
             optimizer.zero_grad()
             self.fabric.backward(value)
             self.fabric.clip_gradients(loss, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
@@ -160,6 +162,17 @@ class Run:
             follow(self.average, self._moving(), settings.average_decay)
             total, steps = total + float(value.detach()), steps + 1
         return total / max(steps, 1)
+
+    def _loss(self, phase: Phase, loss: Any, at: np.ndarray, number: int, active: Sequence[str]) -> torch.Tensor:
+        if phase == "alone":
+            loss.train()
+            value: torch.Tensor = loss(self.cohort.batch(self.splits["train"][at], list(active)).to(self.device))
+            return value
+        tokens = self.tokens["train"].tokens(at, number)
+        loss.train()
+        target = torch.from_numpy(self.cohort.target[self.splits["train"][at]]).to(self.device)
+        together: torch.Tensor = loss(tokens, target, self.weight[at].to(self.device))
+        return together
 
     def _batches(self, phase: Phase, number: int) -> Iterator[np.ndarray]:
         """Positions in the training split, shuffled; every process takes its own part."""
@@ -169,30 +182,26 @@ class Run:
         for start in range(0, max(len(order) - size // 2, 1), size):
             yield order[start : start + size]
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _validate(self, phase: Phase, active: Sequence[str]) -> dict[str, float]:
         rows = self.splits["validation"]
         with swapped(self.network, self.average):
-            if phase == "together":
-                return {"together": _log_loss(torch.from_numpy(self.logits(rows)), self.target)}
             self.network.eval()
-            logits: dict[str, list[torch.Tensor]] = {name: [] for name in active}
+            if phase == "together":
+                logits = [
+                    self.network.fuse(self.tokens["validation"].tokens(at, 0)).double().mean(1).cpu()
+                    for at in np.array_split(np.arange(len(rows)), -(-len(rows) // EVALUATION_BATCH))
+                ]
+                return {"together": _log_loss(torch.cat(logits), self.target)}
+            alone: dict[str, list[torch.Tensor]] = {name: [] for name in active}
             present: dict[str, list[torch.Tensor]] = {name: [] for name in active}
-            for batch in self._evaluation_batches(rows, active):
+            for batch in self.cohort.batches(rows, EVALUATION_BATCH, list(active)):
                 for name in active:
-                    tokens = self.network.encoders[name](batch.streams[name])
-                    logits[name].append(self.network.read_alone(name, tokens).double().cpu())
+                    tokens = self.network.encoders[name](batch.streams[name].to(self.device))
+                    alone[name].append(self.network.read_alone(name, tokens).double().cpu())
                     present[name].append(tokens.present.any(1).cpu())
-        losses = {}
-        for name in active:
-            here = torch.cat(present[name])
-            losses[name] = _log_loss(torch.cat(logits[name])[here], self.target[here])
-        return losses
-
-    def _evaluation_batches(self, rows: np.ndarray, streams: Sequence[str] | None = None) -> Iterator[Any]:
-        names = list(self.statistics.streams) if streams is None else list(streams)
-        for batch in self.cohort.batches(rows, EVALUATION_BATCH, names):
-            yield batch.to(self.device)
+        here = {name: torch.cat(parts) for name, parts in present.items()}
+        return {name: _log_loss(torch.cat(alone[name])[here[name]], self.target[here[name]]) for name in active}
 
     def _moving(self) -> State:
         """What is averaged and kept: all that can change. Frozen backbones are left alone."""
@@ -235,11 +244,12 @@ class Run:
         if checkpoint is None or checkpoint.state["fingerprint"] != self._fingerprint():
             return 0
         history = [Epoch(**epoch) for epoch in checkpoint.state["history"]]
-        if checkpoint.state["phase"] != phase:
-            if phase == "alone":  # it was done: its result is what the second phase began with
-                self.best = {}
-                return 10**9
-            return 0
+        if checkpoint.state["phase"] != phase:  # the first phase was done: its encoders are in the checkpoint
+            self._load(checkpoint.part("network"))
+            self.average = {k: v.to(self.device) for k, v in self._moving().items()}
+            self.best_state = dict(self.average)
+            self.best = {name: Best() for name in self.statistics.streams}
+            return 10**9
         self.history = history
         self._load(checkpoint.part("network"))
         self.average = {k: v.to(self.device) for k, v in checkpoint.part("average").items()}
@@ -256,6 +266,20 @@ class Run:
             digest.update("\n".join(self.cohort.index["case_id"].to_numpy(str)[rows]).encode())
             digest.update(self.cohort.target[rows].tobytes())
         return digest.hexdigest()
+
+
+@torch.inference_mode()
+def mean_logits(
+    network: Network, cohort: Cohort, rows: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) float64, the mean logits over the members, and (n,) bool, whether the case has any of the streams."""
+    network.eval()
+    logits, present = [], []
+    for batch in cohort.batches(rows, EVALUATION_BATCH, network.stream_names):
+        streams = batch.to(device).streams
+        logits.append(network(streams).double().mean(1).cpu().numpy())
+        present.append(batch.present().any(1).numpy())
+    return np.concatenate(logits), np.concatenate(present)
 
 
 def schedule(warmup: int, number: int, epochs: int) -> float:

@@ -13,6 +13,7 @@ models/<task>/v0001/model.safetensors   the weights
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, n
         (temporary / "card.md").write_text(model_card(predictor, training, {}), encoding="utf-8")
         _write_manifest(temporary)
     return folder
+
+
+def save_alone(models: Path, outcome: TrainingOutcome) -> None:
+    """Keep the networks of single streams beside the version, where `models.assess` looks for them."""
+    for name, predictor in outcome.alone.items():
+        folder = alone_folder(models, outcome.predictor.version) / name
+        if not (folder / predictor.version).exists():
+            note = f"Trained on {name} alone, to compare {outcome.predictor.version} with."
+            save(folder, replace(outcome, predictor=predictor, alone={}), note=note)
+
+
+def alone_folder(models: Path, version: str) -> Path:
+    """Where the networks of single streams of a version are kept."""
+    return models / ".alone" / version
 
 
 def load(folder: Path, device: str | None = None) -> Predictor:

@@ -1,7 +1,7 @@
 """Training: from an aligned cohort to a calibrated predictor, on whatever device and precision there is."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,21 +9,27 @@ import numpy as np
 from ingest.cohort import Cohort
 from ingest.errors import TaskError
 from ingest.statistics import Statistics
-from models.calibrate import fit_calibration
+from models.calibrate import Calibration, fit_calibration
 from models.config import ModelConfig
+from models.network import Network, build_network
 from models.prediction import Predictor
-from models.run import Epoch, Run
+from models.run import Epoch, Run, mean_logits
 
 
 @dataclass(frozen=True)
 class TrainingOutcome:
-    """A trained, calibrated predictor and how it came about."""
+    """A trained, calibrated predictor and how it came about.
+
+    alone: for each stream the network that was trained on it by itself (the first phase), calibrated: what a fusion
+    has to beat.
+    """
 
     predictor: Predictor
     history: Sequence[Epoch]
     cases: Mapping[str, int]
     events: Mapping[str, int]
     seed: int
+    alone: Mapping[str, Predictor]
 
 
 def train(
@@ -50,22 +56,40 @@ def train(
     splits = {split: _labelled(cohort, split) for split in ("train", "validation")}
     run = Run(cohort, config, statistics, splits, seed, run_folder, on_epoch, on_features)
     run.fit(start.network if start is not None else None)
-    validation = splits["validation"]
+    whole = Predictor(
+        version=version,
+        task=cohort.task,
+        config=config,
+        statistics=statistics,
+        network=run.network,
+        calibration=_calibration(run.network, run, splits["validation"]),
+        device=run.device,
+    )
     return TrainingOutcome(
-        predictor=Predictor(
-            version=version,
-            task=cohort.task,
-            config=config,
-            statistics=statistics,
-            network=run.network,
-            calibration=fit_calibration(run.logits(validation), cohort.target[validation]),
-            device=run.device,
-        ),
+        predictor=whole,
+        alone={name: _alone(name, whole, run, splits["validation"]) for name in names} if len(names) > 1 else {},
         history=run.history,
         cases={split: len(rows) for split, rows in splits.items()},
         events={split: int(cohort.target[rows].sum()) for split, rows in splits.items()},
         seed=seed,
     )
+
+
+def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray) -> Predictor:
+    """The network of one stream as the first phase left it: with one stream and no fusion it is its evidence alone."""
+    statistics = replace(whole.statistics, streams={name: whole.statistics.streams[name]})
+    network = build_network(whole.config, statistics).to(run.device).eval()
+    mine = (f"encoders.{name}.", f"alone.{name}.")
+    state = {k: v for k, v in run.alone_state.items() if k.startswith(mine)}
+    network.load_state_dict({**network.state_dict(), **state})
+    calibration = _calibration(network, run, validation)
+    return replace(whole, version="v0001", statistics=statistics, network=network, calibration=calibration)
+
+
+def _calibration(network: Network, run: Run, validation: np.ndarray) -> Calibration:
+    """Fitted on the validation cases that have at least one of the network's streams."""
+    logits, present = mean_logits(network, run.cohort, validation, run.device)
+    return fit_calibration(logits[present], run.cohort.target[validation][present])
 
 
 def _known(streams: Sequence[str], cohort: Cohort) -> list[str]:

@@ -148,7 +148,7 @@ def _note_interval(readings: Floats) -> tuple[Floats, Floats]:
 
 def _expected_sigmoid(mean: Floats, variance: float) -> Floats:
     """The mean of 1 / (1 + exp(-L)) for L ~ Normal(mean (N,), variance)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(96)
     values: Any = expit(mean[:, None] + np.sqrt(variance) * nodes)
     result: Floats = values @ (weights / weights.sum())
     return result

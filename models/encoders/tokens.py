@@ -22,6 +22,10 @@ class Tokens:
         mask = mask if mask.ndim == 2 else mask[:, None]
         return Tokens(self.values, self.present & mask)
 
+    def rows(self, index: torch.Tensor) -> "Tokens":
+        """The cases at `index` (long)."""
+        return Tokens(self.values[index], self.present[index])
+
     def mean(self) -> torch.Tensor:
         """(B, D): the mean of the present tokens, 0 where there is none."""
         weight = self.present.to(self.values.dtype)
@@ -82,3 +86,8 @@ class SumPool(nn.Module):
         gate = self.gate(elements).sigmoid() * observed[..., None]
         pooled: torch.Tensor = self.norm(torch.einsum("btk,btd->bkd", gate, elements) * self.scale)
         return pooled
+
+
+def concatenate(parts: Sequence[Tokens]) -> Tokens:
+    """The cases of all parts, in order."""
+    return Tokens(torch.cat([p.values for p in parts]), torch.cat([p.present for p in parts]))

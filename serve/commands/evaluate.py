@@ -20,7 +20,7 @@ def evaluate(
     version: VersionOption = None,
     truth: Annotated[Path | None, typer.Option(help="truth.parquet of a simulated hospital.")] = None,
     alone: Annotated[
-        bool, typer.Option(help="Train a network on each stream alone, to compare with; else mask the others.")
+        bool, typer.Option(help="Compare with networks trained on each stream alone; else mask the others.")
     ] = True,
     seed: SeedOption = 0,
 ) -> None:
@@ -56,7 +56,7 @@ def run_evaluate(
             predictor,
             cohort,
             seed=seed,
-            alone_folder=models / ".alone" / predictor.version if alone else None,
+            alone_folder=store.alone_folder(models, predictor.version) if alone else None,
             attainable=None if truth is None else read_truth(opened, truth, cohort.index),
             on_step=lambda step: bar(0, None, step),
         )

@@ -62,11 +62,13 @@ def run_train(
             on_epoch=show_epoch(bar), on_features=lambda name, done, of: bar(done, of, f"features of {name}"),
         )  # fmt: skip
     folder = store.save(models, outcome)
+    store.save_alone(models, outcome)
     shutil.rmtree(run_folder, ignore_errors=True)
-    best = min((e for e in outcome.history if e.phase == "together"), key=lambda epoch: epoch.validation_loss)
+    last = outcome.history[-1].phase if outcome.history else "alone"
+    best = min((e for e in outcome.history if e.phase == last), key=lambda epoch: epoch.validation_loss)
     say(
         f"{version}: {outcome.cases['train']:,} cases ({outcome.events['train']:,} events), "
-        f"epoch {best.number} of the fusion, validation log-loss {best.validation_loss:.4f}, "
+        f"{len(outcome.history)} epochs, validation log-loss {best.validation_loss:.4f}, "
         f"on {outcome.predictor.device}"
     )
     if chosen is None and not aliases.history(opened.database, cohort.task.name):

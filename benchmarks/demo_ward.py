@@ -3,7 +3,7 @@
     python benchmarks/demo_ward.py --patients 2000 --seeds 1 2 3 4 5 [--folder DIR] [--without]
 
 For each seed a new ward is made, read, aligned, and a model is trained and evaluated on its test split. Reported per
-seed and over the pooled test cases of all seeds: the AUROC of the fused model, its share of the best attainable AUROC, its
+seed and over the pooled test cases: the AUROC of the fused model, its share of the best attainable AUROC, its
 lead over the best single modality (networks trained on one stream alone), and calibration. With --without, for each
 modality: the full model with that modality hidden against a model trained without it, on the same cases.
 """

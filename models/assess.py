@@ -10,6 +10,7 @@ from ingest.errors import ModelError
 from models import store
 from models.baselines import train_gradient_boosting
 from models.evaluate.evaluation import evaluate
+from models.evaluate.metrics import check_outcomes
 from models.evaluate.results import Evaluation
 from models.features import with_frozen_features
 from models.prediction import Predictor
@@ -40,6 +41,7 @@ def assess(
     check_fits(predictor, cohort)
     rows = cohort.rows(split)
     rows = rows[~np.isnan(cohort.target[rows])]
+    check_outcomes(cohort.target[rows], f"of the {split} split")  # before any rival is trained
     names = predictor.stream_names
     say("the fused model")
     featured = with_frozen_features(cohort, predictor.network, predictor.device)

@@ -45,7 +45,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         return Checkpoint(load_file(folder / "checkpoint.safetensors"), state)
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+    except (SafetensorError, ValueError, OSError) as error:
         raise ModelError(f"{folder}: expected a checkpoint, got {error}; remove it to train anew") from None
 
 

@@ -84,6 +84,7 @@ def challenge(
         champion.config,
         seed=seed,
         version=version,
+        streams=champion.stream_names,
         start=champion,
         run_folder=models / ".runs" / version,
         on_epoch=on_epoch,

@@ -84,6 +84,7 @@ class Run:
         self.average: State = {}
         self.alone_state: State = {}  # the encoders as the first phase left them
         self.tokens: dict[str, TokenSource] = {}
+        self.origin = ""  # a digest of the weights that the run began with, where those were given
 
     def fit(self, start: nn.Module | None) -> None:
         """Train both phases, from the weights of `start` where it is given. Ends with the best weights.
@@ -93,6 +94,7 @@ class Run:
         settings = self.config.training
         if start is not None:
             self.network.load_state_dict(start.state_dict())
+            self.origin = _digest(start.state_dict())
         self._phase("alone", AloneLoss(self.network, settings.element_mask), settings.alone_epochs)
         self.alone_state = {
             k: v.detach().clone() for k, v in self.network.state_dict().items() if k.startswith(("encoders.", "alone."))
@@ -116,7 +118,7 @@ class Run:
         }
         watched = list(self.statistics.streams) if phase == "alone" else ["together"]
         self.average = {k: v.detach().clone().float() for k, v in self._moving().items()}
-        self.best_state = dict(self.average)
+        self.best_state = {k: v.clone() for k, v in self.average.items()}  # the average moves in place
         done = self._resume(phase, optimizer)
         if done == 0:  # what it begins with counts: the plain sum of the evidence, or a former model
             self.best = {name: Best(value) for name, value in self._validate(phase, watched).items()}
@@ -259,9 +261,9 @@ class Run:
         return sum(epoch.phase == phase for epoch in history)
 
     def _fingerprint(self) -> str:
-        """What must be the same for a run to go on: configuration, streams, seed and cases."""
-        said = json.dumps([self.config.model_dump(), self.statistics.to_json(), self.seed], sort_keys=True, default=str)
-        digest = hashlib.sha256(said.encode())
+        """What must be the same for a run to go on: configuration, streams, seed, first weights and cases."""
+        said = [self.config.model_dump(), self.statistics.to_json(), self.seed, self.origin]
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
         for rows in self.splits.values():
             digest.update("\n".join(self.cohort.index["case_id"].to_numpy(str)[rows]).encode())
             digest.update(self.cohort.target[rows].tobytes())
@@ -288,6 +290,13 @@ def schedule(warmup: int, number: int, epochs: int) -> float:
         return number / (warmup + 1)
     part = (number - warmup) / max(epochs - warmup, 1)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * part))
+
+
+def _digest(state: State) -> str:
+    digest = hashlib.sha256()
+    for tensor in state.values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _log_loss(logits: torch.Tensor, target: torch.Tensor) -> float:

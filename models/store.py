@@ -12,6 +12,7 @@ models/<task>/v0001/model.safetensors   the weights
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -134,9 +135,12 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any], predictor: Predictor
     """Keep a version's evaluation beside it, in metrics.json and its card."""
     _check(folder)
     training = _json(folder / "training.json")
-    write_json(folder / "metrics.json", metrics)
-    (folder / "card.md").write_text(model_card(predictor, training, metrics), encoding="utf-8")
-    _write_manifest(folder)
+    with replacing_folder(folder) as temporary:  # as a whole: a manifest of other files would lock the version
+        for name in FILES:
+            shutil.copyfile(folder / name, temporary / name)
+        write_json(temporary / "metrics.json", metrics)
+        (temporary / "card.md").write_text(model_card(predictor, training, metrics), encoding="utf-8")
+        _write_manifest(temporary)
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ingest.errors import TaskError
 from ingest.statistics import Statistics
 from models.calibrate import Calibration, fit_calibration
 from models.config import ModelConfig
+from models.evaluate.metrics import OneClassError
 from models.network import Network, build_network
 from models.prediction import Predictor
 from models.run import Epoch, Run, mean_logits
@@ -82,7 +83,10 @@ def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray) -> Pre
     mine = (f"encoders.{name}.", f"alone.{name}.")
     state = {k: v for k, v in run.alone_state.items() if k.startswith(mine)}
     network.load_state_dict({**network.state_dict(), **state})
-    calibration = _calibration(network, run, validation)
+    try:
+        calibration = _calibration(network, run, validation)
+    except OneClassError:  # too few have the stream to calibrate it alone: its own log-odds stand as they are
+        calibration = Calibration()
     return replace(whole, version="v0001", statistics=statistics, network=network, calibration=calibration)
 
 

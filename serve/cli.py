@@ -23,6 +23,8 @@ from serve.commands import (
 )
 from serve.exits import Refused
 
+INTERRUPTED = 130  # what Typer makes of Ctrl-C
+
 app = typer.Typer(
     name="telltale",
     help="Multimodal decision support: every sign of a case read together, one explained risk.",
@@ -52,13 +54,13 @@ def main() -> None:
         app()
     except SystemExit as stop:
         # The parser's own "usage" exit is 2, which here means that records were refused.
+        if stop.code == INTERRUPTED:
+            fail("stopped; what was finished is kept, run the same command to go on", code=INTERRUPTED)
         raise SystemExit(1 if stop.code == 2 else stop.code) from None
     except Refused:
         raise SystemExit(2) from None
     except TelltaleError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        fail("stopped; what was finished is kept, run the same command to go on", code=130)
     except OSError as error:
         fail(f"{error.filename or 'input or output'}: {error.strerror or type(error).__name__}")
     except Exception as error:  # the outermost boundary: no traceback, which could show a patient

@@ -19,12 +19,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
     shown = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(columns):
-        shown.add_column(column, justify="left" if i == 0 else "right", no_wrap=i > 0)
+        # Names are never cut; numbers go onto a second line where the terminal is narrow.
+        shown.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0, overflow="fold")
     for row in rows:
         shown.add_row(*(str(cell) for cell in row))
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 120
+        console.width = 140
     console.print(shown)
 
 

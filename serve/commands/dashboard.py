@@ -12,6 +12,7 @@ def dashboard(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
     address: Annotated[str, typer.Option(help="Only this machine by default.")] = "localhost",
+    task: Annotated[str | None, typer.Option("--task", "-t", help="The task to show; else the page asks.")] = None,
     headless: Annotated[bool, typer.Option(help="Do not open a browser.")] = False,
 ) -> None:
     """Open the dashboard in a browser: worklist, cases, performance."""
@@ -20,6 +21,7 @@ def dashboard(
     import sys
 
     from ingest.workspace import open_workspace
+    from serve.options import task_name
 
     root = open_workspace(workspace).root.resolve()
     found = importlib.util.find_spec("dashboard")  # found by name: nothing imports the dashboard
@@ -30,6 +32,6 @@ def dashboard(
         sys.executable, "-m", "streamlit", "run", str(folder / "app.py"),
         f"--server.port={port}", f"--server.address={address}", f"--server.headless={'true' if headless else 'false'}",
         "--browser.gatherUsageStats=false", "--", "--workspace", str(root),
+        *([] if task is None else ["--task", task_name(task)]),
     ]  # fmt: skip
-    os.chdir(folder)  # where .streamlit/config.toml with the theme is
     os.execv(sys.executable, command)  # noqa: S606  # our own interpreter, no shell

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ingest.workspace import Workspace
-    from models.evaluate.results import Evaluation
+    from models.evaluate.results import Estimate, Evaluation
 
 
 def evaluate(
@@ -93,7 +93,7 @@ def show(result: "Evaluation", version: str) -> None:
     from serve.console import say, table
 
     columns = ["auroc", "auprc", "brier", "calibration_slope", "calibration_error"]
-    rows = [[m.name, *(str(m.metrics[c]) for c in columns)] for m in result.models]
+    rows = [[m.name, *(_short(m.metrics[c]) for c in columns)] for m in result.models]
     title = f"{version}, {result.split} split: {result.n} cases, {result.events} events; 95 % intervals"
     table(title, ["model", *(c.replace("_", " ") for c in columns)], rows)
     rows = [
@@ -111,3 +111,9 @@ def show(result: "Evaluation", version: str) -> None:
         say(f"  ({len(result.patterns) - 12} rarer patterns are in the report)")
     if result.attained is not None:
         say(f"fused AUROC / best attainable AUROC: {result.attained}")
+
+
+def _short(estimate: "Estimate") -> str:
+    if estimate.value is None:
+        return estimate.reason
+    return f"{estimate.value:.3f} ({estimate.low:.2f} to {estimate.high:.2f})"

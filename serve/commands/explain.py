@@ -39,17 +39,18 @@ def run_explain(
     import numpy as np
 
     from explain.explain import explain_cases
-    from explain.kept import write_explanation
+    from explain.kept import explanation_path, read_explanation, write_explanation
     from ingest.cohort import open_cohort
     from ingest.errors import TelltaleError
     from ingest.workspace import open_workspace
-    from models.score import predict_rows
+    from models.score import check_fits, predict_rows
     from serve.console import progress, say
     from serve.options import find_model, task_name
 
     opened = open_workspace(workspace)
     cohort = open_cohort(opened.cohort(task_name(task)))
     predictor = find_model(opened, cohort.task.name, version)
+    check_fits(predictor, cohort)
     if cases:
         known = cohort.index["case_id"].to_numpy(str)
         if unknown := sorted(set(cases) - set(known)):
@@ -66,12 +67,16 @@ def run_explain(
             for explanation in explain_cases(
                 predictor, cohort, part, elements=elements, permutations=permutations, seed=seed
             ):
-                write_explanation(folder, explanation)
-                worst, withheld = max(worst, explanation.additivity_error), withheld + explanation.withheld
+                kept = explanation_path(folder, explanation.case_id)
+                if elements or not (kept.is_file() and read_explanation(kept).elements):  # never a fuller one
+                    write_explanation(folder, explanation)
+                withheld += explanation.withheld
+                if not explanation.withheld:
+                    worst = max(worst, explanation.additivity_error)
                 done += 1
                 bar(done, len(order), "")
     say(
         f"{done:,} cases explained by stream, {len(whole):,} of them by element; attributions sum to the log-odds "
-        f"within {worst:.1e} (largest error), {withheld} withheld"
+        f"within {worst:.1e} (largest error); {withheld} withheld, whose sums were off"
     )
     say(f"kept in {folder}")

@@ -1,10 +1,10 @@
 """The demo ward at 2,000 patients, several seeds: does the fusion earn its keep? Prints JSON.
 
-    python benchmarks/demo_ward.py --patients 2000 --seeds 1 2 3 4 5 [--folder DIR] [--without]
+    python benchmarks/demo_ward.py --patients 2000 --seeds 1 2 3 4 5 [--folder DIR] [--without N]
 
 For each seed a new ward is made, read, aligned, and a model is trained and evaluated on its test split. Reported per
 seed and over the pooled test cases: the AUROC of the fused model, its share of the best attainable AUROC, its
-lead over the best single modality (networks trained on one stream alone), and calibration. With --without, for each
+lead over the best single modality (networks trained on one stream alone), and calibration. With --without N, for each
 modality: the full model with that modality hidden against a model trained without it, on the same cases.
 """
 
@@ -36,6 +36,7 @@ from serve.commands.evaluate import read_truth
 from serve.options import find_task
 
 SINGLE = "alone: "
+HIDDEN = "hidden: "
 
 
 def main() -> None:
@@ -44,12 +45,14 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=2000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--folder", type=Path, help="keep each seed's predictions here, and go on from them")
-    parser.add_argument("--without", action="store_true", help="also train without each modality")
+    parser.add_argument("--without", type=int, default=0, help="for this many seeds, also train without each modality")
     asked = parser.parse_args()
     with TemporaryDirectory() as scratch:
         folder = asked.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        parts = [_seed(seed, asked.patients, folder, asked.without) for seed in asked.seeds]
+        parts = [
+            _seed(seed, asked.patients, folder, without=place < asked.without) for place, seed in enumerate(asked.seeds)
+        ]
     print(
         json.dumps(
             {"per_seed": [p["summary"] for p in parts], "pooled": _pooled([p["predictions"] for p in parts])}, indent=2
@@ -57,18 +60,18 @@ def main() -> None:
     )
 
 
-def _seed(seed: int, patients: int, folder: Path, without: bool) -> dict[str, Any]:
+def _seed(seed: int, patients: int, folder: Path, *, without: bool) -> dict[str, Any]:
     """One seed's predictions and their summary; what is kept from an earlier run is used again."""
     kept = folder / f"{patients}-{seed}.json"
     if not kept.is_file():
-        kept.write_text(json.dumps(_predict(seed, patients, folder / f"ward-{seed}", without)))
+        kept.write_text(json.dumps(_predict(seed, patients, folder / f"ward-{seed}", without=without)))
     predictions = json.loads(kept.read_text())
     said = {"seed": seed, **predictions.pop("about"), **_summary(predictions)}
     print(json.dumps(said), file=sys.stderr, flush=True)
     return {"predictions": predictions, "summary": said}
 
 
-def _predict(seed: int, patients: int, folder: Path, without: bool) -> dict[str, Any]:
+def _predict(seed: int, patients: int, folder: Path, *, without: bool) -> dict[str, Any]:
     start = time.monotonic()
     make_ward(folder / "hospital", patients, seed)
     workspace = create_workspace(folder / "workspace", f"benchmark {seed}".encode())
@@ -135,7 +138,11 @@ def _summary(predictions: dict[str, Any]) -> dict[str, Any]:
 def _pooled(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """All seeds' test cases together. Risks are calibrated, so they may be ranked across seeds."""
     target = np.concatenate([part["target"] for part in parts])
-    risks = {name: np.concatenate([part["risks"][name] for part in parts]) for name in parts[0]["risks"]}
+    risks = {
+        name: np.concatenate([part["risks"][name] for part in parts])
+        for name in parts[0]["risks"]
+        if not name.startswith((HIDDEN, "trained"))
+    }
     rng = np.random.default_rng(0)
     resamples = draw_resamples(target, np.arange(len(target)), rng, 1000)
     fused = risks["fused"]
@@ -156,15 +163,25 @@ def _pooled(parts: list[dict[str, Any]]) -> dict[str, Any]:
         "ece": measure(ece, target, fused),
         "ece_floor": ece_floor.mean,
     }
-    hidden = [name.removeprefix("hidden: ") for name in risks if name.startswith("hidden: ")]
-    if hidden:
-        found["hidden_less_trained_without"] = {}
-        for name in hidden:
-            gap = paired_difference(
-                auroc, target, risks[f"hidden: {name}"], risks[f"trained without: {name}"], resamples
-            )
-            found["hidden_less_trained_without"][name] = [gap.value, gap.low, gap.high]
+    more = [part for part in parts if any(name.startswith(HIDDEN) for name in part["risks"])]
+    if more:
+        found["hidden_less_trained_without"] = {"seeds": len(more), **_gaps(more, rng)}
     return found
+
+
+def _gaps(parts: list[dict[str, Any]], rng: np.random.Generator) -> dict[str, list[float]]:
+    """AUROC of the full model with a modality hidden, less that of a model trained without it: [value, low, high]."""
+    target = np.concatenate([part["target"] for part in parts])
+    resamples = draw_resamples(target, np.arange(len(target)), rng, 1000)
+    gaps = {}
+    for name in (n.removeprefix(HIDDEN) for n in parts[0]["risks"] if n.startswith(HIDDEN)):
+        hidden, without = (
+            np.concatenate([part["risks"][f"{kind}: {name}"] for part in parts])
+            for kind in ("hidden", "trained without")
+        )
+        gap = paired_difference(auroc, target, hidden, without, resamples)
+        gaps[name] = [gap.value, gap.low, gap.high]
+    return gaps
 
 
 if __name__ == "__main__":

@@ -65,9 +65,10 @@ def _keep(
             kept[start : start + BATCH] = features
             if progress is not None:
                 progress(name, min(start + BATCH, rows), rows)
-        if rows == 0:
+        if rows == 0:  # nobody here has the stream: no rows, but of the right shape
+            nothing = _features(encoder, cohort.stored(shard, name, slice(0, 0)).to(device))
             with path.open("wb") as file:
-                np.save(file, kept)
+                np.save(file, nothing)
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """A prediction, and the predictor that makes it: network, calibration, statistics and task, never apart."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ class Prediction:
     """Of B cases. risk, low, high (B,): the calibrated risk and its 90 % interval; logit, logit_std (B,) on the
     log-odds; present (B, M): the streams it rests on; embedding (B, D): the fused vector.
 
-    The interval holds what the model does not know: the spread of its bagged members, which saw different cases, and
-    the error of its calibration. It does not hold the chance of the outcome itself.
+    The interval holds what the model does not know: the spread of its bagged members, which saw different cases, the
+    error of its calibration, and what the streams that are absent could have said. It does not hold the chance of the
+    outcome itself.
     """
 
     risk: np.ndarray
@@ -37,7 +38,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained model ready to be asked. Built by `models.store.load` or at the end of training."""
+    """A trained model ready to be asked. Built by `models.store.load` or at the end of training.
+
+    absence_variance: for each stream, the mean square by which it moved the log-odds of the validation cases that had
+    it: how much wider the interval is of a case that lacks it.
+    """
 
     version: str
     task: Task
@@ -46,6 +51,7 @@ class Predictor:
     network: Network
     calibration: Calibration
     device: torch.device
+    absence_variance: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def stream_names(self) -> list[str]:
@@ -79,19 +85,21 @@ class Predictor:
         return self.calibration.scale * members.mean(1) + self.calibration.shift
 
     def _prediction(self, members: torch.Tensor, present: torch.Tensor, embedding: torch.Tensor) -> Prediction:
-        mean = members.mean(1)
-        spread = members.std(1) if members.shape[1] > 1 else torch.zeros_like(mean)
-        raw = mean.cpu().numpy()
+        each = members.cpu().numpy()
+        raw = each.mean(1)
+        spread = each.std(1, ddof=1) if each.shape[1] > 1 else np.zeros_like(raw)
         logit = self.calibration.scale * raw + self.calibration.shift
-        variance = (self.calibration.scale * spread.cpu().numpy()) ** 2 + self.calibration.logit_variance(raw)
-        std = np.sqrt(variance)
+        variance = (self.calibration.scale * spread) ** 2 + self.calibration.logit_variance(raw)
+        unsaid = np.array([self.absence_variance.get(name, 0.0) for name in self.stream_names])
+        there = present.cpu().numpy()
+        std = np.sqrt(variance + (~there) @ unsaid)
         return Prediction(
             risk=expit(logit),
             low=expit(logit - INTERVAL_Z * std),
             high=expit(logit + INTERVAL_Z * std),
             logit=logit,
             logit_std=std,
-            present=present.cpu().numpy(),
+            present=there,
             embedding=embedding.float().cpu().numpy(),
         )
 

@@ -1,5 +1,6 @@
 """Retraining behind a gate: a challenger grows from the champion, and takes its place only where it is not worse."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,9 +93,18 @@ def challenge(
     comparison = compare(champion, outcome.predictor, cohort, seed=seed)
     store.save(models, outcome, parent=champion.version, note=comparison.reason)
     store.save_alone(models, outcome)
+    shutil.rmtree(models / ".runs" / version, ignore_errors=True)
     if comparison.not_worse:
         aliases.set_alias(database, task, version, comparison.reason)
     return comparison
+
+
+def has_unseen_cases(cohort: Cohort, models: Path) -> bool:
+    """Whether there are more cases to learn from than any version was trained on, as after a stopped retrain."""
+    seen = [store.read_facts(models / version)["cases"] for version in store.versions(models)]
+    most = max((cases["train"] + cases["validation"] for cases in seen), default=0)
+    rows = np.concatenate([cohort.rows("train"), cohort.rows("validation")])
+    return int((~np.isnan(cohort.target[rows])).sum()) > most
 
 
 def compare(champion: Predictor, challenger: Predictor, cohort: Cohort, *, seed: int) -> Comparison:

@@ -83,6 +83,7 @@ def predict_rows(predictor: Predictor, cohort: Cohort, rows: np.ndarray, keep: n
     """The predictions of these cases in memory, for evaluation. keep (M,) bool limits the streams."""
     streams = predictor.stream_names
     parts = [predictor.predict(batch, keep) for batch in cohort.batches(rows, BATCH, streams)]
+    parts = parts or [predictor.predict(cohort.batch(rows, streams), keep)]
     return Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
 
 

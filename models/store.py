@@ -3,7 +3,7 @@
 models/<task>/v0001/model.safetensors   the weights
                     config.json         the task and the model's configuration
                     statistics.json     what was fitted on the training split
-                    calibration.json    logit -> risk
+                    calibration.json    logit -> risk, and how much an absent stream widens the interval
                     training.json       cases, events, seed, history, parent
                     metrics.json        the evaluation, once there is one
                     card.md             what the model is for and how good it is
@@ -75,7 +75,10 @@ def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, n
         for name, value in {
             "config": config,
             "statistics": predictor.statistics.to_json(),
-            "calibration": predictor.calibration.to_json(),
+            "calibration": {
+                **predictor.calibration.to_json(),
+                "absence_variance": dict(predictor.absence_variance),
+            },
             "training": training,
             "metrics": {},
         }.items():
@@ -112,6 +115,8 @@ def load(folder: Path, device: str | None = None) -> Predictor:
     task = parse_task(config["task"], str(folder / "config.json"))
     model = ModelConfig.model_validate(config["model"])
     statistics = Statistics.from_json(_json(folder / "statistics.json"))
+    calibration = _json(folder / "calibration.json")
+    absence = calibration.pop("absence_variance")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = build_network(model, statistics)
     try:
@@ -126,8 +131,9 @@ def load(folder: Path, device: str | None = None) -> Predictor:
         config=model,
         statistics=statistics,
         network=network.to(chosen).eval(),
-        calibration=Calibration.from_json(_json(folder / "calibration.json")),
+        calibration=Calibration.from_json(calibration),
         device=chosen,
+        absence_variance=absence,
     )
 
 

@@ -15,6 +15,7 @@ from models.evaluate.metrics import OneClassError
 from models.network import Network, build_network
 from models.prediction import Predictor
 from models.run import Epoch, Run, mean_logits
+from models.score import predict_rows
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def train(
         calibration=_calibration(run.network, run, splits["validation"]),
         device=run.device,
     )
+    whole = replace(whole, absence_variance=_absence_variance(whole, run, splits["validation"]))
     return TrainingOutcome(
         predictor=whole,
         alone={name: _alone(name, whole, run, splits["validation"]) for name in names} if len(names) > 1 else {},
@@ -94,6 +96,25 @@ def _calibration(network: Network, run: Run, validation: np.ndarray) -> Calibrat
     """Fitted on the validation cases that have at least one of the network's streams."""
     logits, present = mean_logits(network, run.cohort, validation, run.device)
     return fit_calibration(logits[present], run.cohort.target[validation][present])
+
+
+def _absence_variance(predictor: Predictor, run: Run, validation: np.ndarray) -> dict[str, float]:
+    """stream -> how much wider the interval is of a case that lacks it, as a variance of the log-odds.
+
+    The mean square by which the stream moves the log-odds of the cases that have it, plus the mean variance that goes
+    from the rest of the interval where it is hidden (with less said, members may disagree less), if any.
+    """
+    found = {}
+    for place, name in enumerate(predictor.stream_names):
+        has = validation[run.cohort.present[validation][:, run.cohort.stream_names.index(name)]]
+        if len(has) == 0:
+            found[name] = 0.0
+            continue
+        whole = predict_rows(predictor, run.cohort, has)
+        without = predict_rows(predictor, run.cohort, has, np.arange(len(predictor.stream_names)) != place)
+        lost = float(np.mean(whole.logit_std**2 - without.logit_std**2))
+        found[name] = float(np.mean((whole.logit - without.logit) ** 2)) + max(lost, 0.0)
+    return found
 
 
 def _known(streams: Sequence[str], cohort: Cohort) -> list[str]:

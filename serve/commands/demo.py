@@ -10,7 +10,7 @@ from serve.options import SeedOption
 app = typer.Typer(help="A simulated hospital with a known risk.", no_args_is_help=True)
 PatientsOption = Annotated[int, typer.Option("--patients", min=1, help="How many patients.")]
 TASK = "deterioration"
-EXPLAINED = 60  # cases of the highest risk that are explained down to words and patches
+EXPLAINED = 20  # cases of the highest risk that are explained down to words and patches
 
 
 @app.command()

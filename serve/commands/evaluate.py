@@ -89,19 +89,9 @@ def read_truth(workspace: "Workspace", truth: Path, index: "object") -> "Mapping
 
 
 def show(result: "Evaluation", version: str) -> None:
-    """The tables on the terminal: models, differences, patterns."""
+    """The tables on the terminal; the models last, where the eye is."""
     from serve.console import say, table
 
-    columns = ["auroc", "auprc", "brier", "calibration_slope", "calibration_error"]
-    rows = [[m.name, *(_short(m.metrics[c]) for c in columns)] for m in result.models]
-    title = f"{version}, {result.split} split: {result.n} cases, {result.events} events; 95 % intervals"
-    table(title, ["model", *(c.replace("_", " ") for c in columns)], rows)
-    rows = [
-        [f"fused - {d.against}", f"{d.estimate}", "" if d.p is None else f"{d.p:.3f}"]
-        for d in result.differences
-        if d.metric == "auroc"
-    ]
-    table("Differences in AUROC, on the same cases", ["", "difference", "p"], rows)
     table(
         "By what is there",
         ["streams present", "cases", "events", "auroc"],
@@ -109,6 +99,16 @@ def show(result: "Evaluation", version: str) -> None:
     )
     if len(result.patterns) > 12:
         say(f"  ({len(result.patterns) - 12} rarer patterns are in the report)")
+    rows = [
+        [f"fused - {d.against}", f"{d.estimate}", "" if d.p is None else f"{d.p:.3f}"]
+        for d in result.differences
+        if d.metric == "auroc"
+    ]
+    table("Differences in AUROC, on the same cases", ["", "difference", "p"], rows)
+    columns = ["auroc", "auprc", "brier", "calibration_slope", "calibration_error"]
+    rows = [[m.name, *(_short(m.metrics[c]) for c in columns)] for m in result.models]
+    title = f"{version}, {result.split} split: {result.n} cases, {result.events} events; 95 % intervals"
+    table(title, ["model", *(c.replace("_", " ") for c in columns)], rows)
     if result.attained is not None:
         say(f"fused AUROC / best attainable AUROC: {result.attained}")
 

@@ -22,7 +22,7 @@ def retrain(
     from ingest.cohort import open_cohort
     from ingest.workspace import open_workspace
     from models import aliases
-    from models.retrain import challenge
+    from models.retrain import challenge, has_unseen_cases
     from serve.commands.align import run_align
     from serve.commands.ingest import run_ingest
     from serve.commands.train import show_epoch
@@ -33,12 +33,13 @@ def retrain(
     aliases.champion(opened.database, name)  # before anything is read
     account = run_ingest(new_data, workspace, mapping=mapping, issuer=issuer, timezone=timezone)
     report = run_align(workspace, task, append=True)
-    if report.cases == 0:
+    cohort = open_cohort(opened.cohort(name))
+    if report.cases == 0 and not has_unseen_cases(cohort, opened.models(name)):
         say("no new case: no challenger is trained, the champion stays")
     else:
         with progress("training the challenger") as bar:
             result = challenge(
-                open_cohort(opened.cohort(name)),
+                cohort,
                 opened.models(name),
                 opened.database,
                 seed=seed,

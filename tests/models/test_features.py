@@ -103,7 +103,7 @@ def test_the_key_is_of_the_backbone_and_not_of_what_is_trained_behind_it(
     assert key != feature_key(other)
     with torch.no_grad():
         for parameter in one.get_submodule("out").parameters():
-            parameter += 1
+            parameter.add_(1)
     assert feature_key(one) == key
 
 

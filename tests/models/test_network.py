@@ -94,7 +94,7 @@ def test_gradients_are_finite_where_a_case_has_nothing(network: Network, batch: 
         {n: s.masked(torch.arange(CASES)[:, None] > 0) for n, s in batch.streams.items()}  # the first case has nothing
     )
     network.zero_grad()
-    member_loss(network(lonely.streams), batch.target, torch.ones(CASES, 2)).backward()
+    member_loss(network(lonely.streams), batch.target, torch.ones(CASES, 2)).backward()  # type: ignore[no-untyped-call]  # torch's own
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
     for name in network.stream_names:

@@ -36,7 +36,9 @@ def test_the_risk_is_the_logistic_of_the_calibrated_mean_of_the_members(predicto
     assert prediction.risk == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
 
 
-def test_the_interval_holds_the_members_spread_the_calibrations_error_and_what_is_absent(predictor: Predictor, batch: Batch) -> None:
+def test_the_interval_holds_the_members_spread_the_calibrations_error_and_what_is_absent(
+    predictor: Predictor, batch: Batch
+) -> None:
     prediction = predictor.predict(batch)
     with torch.inference_mode():
         members = predictor.network(batch.streams).double().numpy()

@@ -121,7 +121,7 @@ def test_a_kill_half_way_leaves_the_former_scores_whole(
 def test_a_cohort_that_lacks_a_stream_is_refused(outcome: TrainingOutcome, cohort: Cohort, tmp_path: Path) -> None:
     streams = {n: s for n, s in cohort.statistics.streams.items() if n != "labs"}
     other = replace(cohort, statistics=replace(cohort.statistics, streams=streams))
-    with pytest.raises(ModelError, match="model v0001 reads the stream labs; cohort .* has none"):
+    with pytest.raises(ModelError, match=r"model v0001 reads the stream labs; cohort .* has none"):
         score(outcome.predictor, other, tmp_path / "scores")
     assert not (tmp_path / "scores").exists()
 

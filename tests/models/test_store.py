@@ -54,7 +54,7 @@ def test_one_altered_byte_is_found_and_the_file_named(folder: Path, name: str) -
     at = content.index(b'": "') + 5 if name == "manifest.json" else len(content) // 2
     content[at] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ModelError, match="altered|JSON") as caught:
+    with pytest.raises(ModelError, match=r"altered|JSON") as caught:
         store.load(folder)
     assert str(folder) in str(caught.value)
     if name != "manifest.json":
@@ -101,7 +101,7 @@ def test_weights_of_another_shape_are_refused(folder: Path) -> None:
 def test_a_folder_that_is_no_version_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="v0009: expected a model version"):
         store.load(tmp_path / "v0009")
-    with pytest.raises(ModelError, match="v0009: expected a model version.*telltale models list"):
+    with pytest.raises(ModelError, match=r"v0009: expected a model version.*telltale models list"):
         store.read_facts(tmp_path / "v0009")
 
 

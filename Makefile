@@ -13,7 +13,7 @@ dashboard: setup  ## look at the demo's result
 	$(BIN)/telltale dashboard --workspace demo/workspace
 
 test: setup  ## the fast tests
-	$(BIN)/pytest -n auto -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow and not gpu"
 
 test-slow: setup  ## the tests that train for long, or drive a real browser
 	$(BIN)/pytest -m "slow and not gpu"

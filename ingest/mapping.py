@@ -4,8 +4,9 @@ import fnmatch
 import hashlib
 import re
 import string
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -124,6 +125,9 @@ class Notes(Part):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:24]
 
 
+Named = TypeVar("Named", Table, Notes)
+
+
 class TableMapping(Part):
     """What a delivery's tables and notes mean. Built by `load_mapping`; see docs/ingest.md for every key."""
 
@@ -137,12 +141,24 @@ class TableMapping(Part):
         return self
 
     def table(self, file: SourceFile) -> Table | None:
-        """The first part whose path matches the file."""
-        return next((part for part in self.files if fnmatch.fnmatchcase(file.relative, part.path)), None)
+        """The part whose path matches the file."""
+        return _only(self.files, file)
 
     def note(self, file: SourceFile) -> Notes | None:
-        """The first notes part whose path matches the file."""
-        return next((part for part in self.notes if fnmatch.fnmatchcase(file.relative, part.path)), None)
+        """The notes part whose path matches the file."""
+        return _only(self.notes, file)
+
+
+def _only(parts: Sequence[Named], file: SourceFile) -> Named | None:
+    """The part whose glob matches the file. Two of them would leave rows unread without a word: that is refused."""
+    matching = [part for part in parts if fnmatch.fnmatchcase(file.relative, part.path)]
+    if len(matching) > 1:
+        globs = " and ".join(repr(part.path) for part in matching)
+        raise InputError(
+            file.name, field="path", expected="one part of the mapping for this file", got=f"{len(matching)}: {globs}",
+            hint="merge their columns into one part, or name the files apart",
+        )  # fmt: skip
+    return matching[0] if matching else None
 
 
 def load_mapping(path: Path) -> TableMapping:

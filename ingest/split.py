@@ -23,7 +23,8 @@ def assign_splits(
     """The part of each case, (C,) of "train", "validation" or "test".
 
     subject (C,) int64; index_time (C,) in order (used by `time`); groups: subject -> group, where known; outcome (C,)
-    0 or 1 (used by `stratify`); settled: subjects whose part an earlier cohort has decided; boundaries: the first index times of its validation and test.
+    0 or 1 (used by `stratify`); settled: subjects whose part an earlier cohort has decided; boundaries: the first
+    index times of its validation and test.
     """
     if not len(subject):
         return np.zeros(0, object)

@@ -94,7 +94,9 @@ def _set_key(path: Path, key: bytes) -> None:
         path.touch(mode=0o600)
         path.write_bytes(key)
     elif path.read_bytes() != key:
-        raise TelltaleError(f"{path}: this workspace has another pseudonym key; leave the key out, or name another place")
+        raise TelltaleError(
+            f"{path}: this workspace has another pseudonym key; leave the key out, or name another place"
+        )
 
 
 def open_workspace(root: Path) -> Workspace:

@@ -260,3 +260,12 @@ def test_every_row_of_the_real_tables_is_accounted_for(
     assert (account.by_format["table"].seen, account.by_format["image"].seen) == (rows, images)
     assert account.subjects == subjects
     assert skipped.items() <= account.skip_reasons.items()
+
+
+def test_a_file_that_two_parts_of_a_mapping_name_is_refused_not_half_read(tables: Tables) -> None:
+    (tables.delivery / "t.csv").write_text("who,age\n1,50\n")
+    mapping = tables.delivery.parent / "mapping.yaml"
+    mapping.write_text(yaml.safe_dump({"files": [tables.part, {**tables.part, "path": "t.*"}]}))
+    with pytest.raises(InputError, match=r"t\.csv, path: expected one part of the mapping for this file, got 2"):
+        ingest(tables.workspace, [tables.delivery], mapping=mapping)
+    assert not list(tables.workspace.observations.glob("*.parquet"))

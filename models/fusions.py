@@ -14,7 +14,6 @@ class ConcatFusion(nn.Module):
 
     def __init__(self, config: FusionConfig, width: int, streams: int, members: int, dropout: float) -> None:
         super().__init__()
-        self.members = members
         self.hidden = nn.Sequential(
             nn.Linear(streams * (width + 1), 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
         )

@@ -9,7 +9,6 @@ class BinaryHead(nn.Module):
 
     def __init__(self, width: int, members: int) -> None:
         super().__init__()
-        self.members = members
         self.weight = nn.Parameter(torch.zeros(members, width))
         self.bias = nn.Parameter(torch.zeros(members))
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +47,7 @@ class Epoch:
 
 @dataclass
 class Best:
-    """The lowest validation loss of something that is watched, when that was, and the weights it had."""
+    """The lowest validation loss of something that is watched, and when that was."""
 
     loss: float = math.inf
     epoch: int = 0
@@ -100,22 +101,12 @@ class Run:
             k: v.detach().clone() for k, v in self.network.state_dict().items() if k.startswith(("encoders.", "alone."))
         }
         if len(self.statistics.streams) > 1:
+            self.tokens = {split: self._token_source(split) for split in self.splits}
             self._phase("together", TogetherLoss(self.network), settings.epochs)
         self.network.eval()
 
     def _phase(self, phase: Phase, loss: nn.Module, epochs: int) -> None:
         optimizer = self._optimizer(phase)
-        self.tokens = {
-            split: TokenSource(
-                self.network,
-                self.cohort,
-                rows,
-                self.device,
-                element_mask=self.config.training.element_mask if split == "train" else 0.0,
-                seed=self.seed,
-            )
-            for split, rows in self.splits.items()
-        }
         watched = list(self.statistics.streams) if phase == "alone" else ["together"]
         self.average = {k: v.detach().clone().float() for k, v in self._moving().items()}
         self.best_state = {k: v.clone() for k, v in self.average.items()}  # the average moves in place
@@ -140,6 +131,12 @@ class Run:
             self.on_epoch(self.history[-1])
         self._load(self.best_state)
 
+    def _token_source(self, split: str) -> TokenSource:
+        mask = self.config.training.element_mask if split == "train" else 0.0
+        return TokenSource(
+            self.network, self.cohort, self.splits[split], self.device, element_mask=mask, seed=self.seed
+        )
+
     def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
         settings = self.config.training
         mine = [
@@ -155,13 +152,14 @@ class Run:
         for group in optimizer.param_groups:
             group["lr"] = group["base"] * schedule(settings.warmup_epochs, number, epochs)
         total, steps = 0.0, 0
+        moving = self._moving()  # the live tensors: optimiser and layers change them in place
         for at in self._batches(phase, number):
             value = self._loss(phase, loss, at, number, active)
             optimizer.zero_grad()
             self.fabric.backward(value)
             self.fabric.clip_gradients(loss, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
             optimizer.step()
-            follow(self.average, self._moving(), settings.average_decay)
+            follow(self.average, moving, settings.average_decay)
             total, steps = total + float(value.detach()), steps + 1
         return total / max(steps, 1)
 
@@ -233,7 +231,7 @@ class Run:
             "optimizer": optimizer_tensors(optimizer),
         }
         state = {
-            "fingerprint": self._fingerprint(),
+            "fingerprint": self._fingerprint,
             "phase": phase,
             "best": {name: [best.loss, best.epoch] for name, best in self.best.items()},
             "history": [vars(epoch) for epoch in self.history],
@@ -243,7 +241,7 @@ class Run:
     def _resume(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
         """Go on from the checkpoint where it is of this run; returns how many epochs of the phase are done."""
         checkpoint = load_checkpoint(self.folder) if self.folder is not None and not self.history else None
-        if checkpoint is None or checkpoint.state["fingerprint"] != self._fingerprint():
+        if checkpoint is None or checkpoint.state["fingerprint"] != self._fingerprint:
             return 0
         history = [Epoch(**epoch) for epoch in checkpoint.state["history"]]
         if checkpoint.state["phase"] != phase:  # the first phase was done: its encoders are in the checkpoint
@@ -260,6 +258,7 @@ class Run:
         restore_optimizer(optimizer, checkpoint.part("optimizer"))
         return sum(epoch.phase == phase for epoch in history)
 
+    @cached_property
     def _fingerprint(self) -> str:
         """What must be the same for a run to go on: configuration, streams, seed, first weights and cases."""
         said = [self.config.model_dump(), self.statistics.to_json(), self.seed, self.origin]

@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
-
-from ingest.batch import Stream
 
 
 @dataclass(frozen=True)
@@ -30,12 +27,6 @@ class Tokens:
         """(B, D): the mean of the present tokens, 0 where there is none."""
         weight = self.present.to(self.values.dtype)
         return (self.values * weight[..., None]).sum(1) / weight.sum(1, keepdim=True).clamp(min=1)
-
-
-class Encoder(Protocol):
-    """Any module from a stream to tokens. `frozen_features` is None where nothing of it is frozen."""
-
-    def __call__(self, stream: Stream) -> Tokens: ...
 
 
 class Standardise(nn.Module):

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ingest` would be ingest.py
+
 from clinical.demo import make_ward
 from ingest.align.build import align
 from ingest.cohort import Cohort, open_cohort

@@ -8,6 +8,7 @@ Random weights and random values with the shapes of clinical/tasks/deterioration
 import argparse
 import json
 import resource
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -19,8 +20,10 @@ import pandas as pd
 import torch
 from torch import nn
 
+sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ingest` would be ingest.py
+
 from explain.explain import explain_cases
-from ingest.align.audio import count_frames
+from ingest.align.spectrum import count_frames
 from ingest.cohort import Cohort, open_cohort
 from ingest.statistics import Statistics, StreamStatistics
 from ingest.task import AudioStream, ImageStream, SeriesStream, TableStream, Task, TextStream, load_task

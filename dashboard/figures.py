@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from dashboard import words
@@ -17,6 +18,7 @@ FAINT = {"light": "#8A999F", "dark": "#7F9098"}
 BAND = {"light": "#E3EAED", "dark": "#263339"}
 PADDING = {"left": 0, "right": 4, "top": 4, "bottom": 2}
 MOST_COLUMNS = 120  # of a spectrogram on a page
+MOST_POINTS = 4800  # of the lines of a waveform, all leads together
 _SECONDS = alt.Axis(title="seconds", grid=False, tickCount=6, format="~g")
 
 
@@ -159,6 +161,55 @@ def spectrogram(sound: Sound, theme: str) -> alt.Chart:
         )
         .properties(height=170, width="container")
     )
+
+
+def waveform(sound: Sound, theme: str) -> alt.Chart:
+    """The leads of a recording, one below the other on one scale, over seconds."""
+    step = float(
+        np.nanmax([np.ptp(lead[np.isfinite(lead)]) if np.isfinite(lead).any() else 0 for lead in sound.levels.T])
+    )
+    step = step or 1.0
+    most = MOST_POINTS // (2 * len(sound.leads))
+    rows = []
+    for place, (name, lead) in enumerate(zip(sound.leads, sound.levels.T, strict=True)):
+        centre = float(np.nanmedian(lead)) if np.isfinite(lead).any() else 0.0
+        for at in _extremes(lead, most):
+            value = float(lead[at])
+            height = (value - centre) / step - place
+            rows.append((name, at * sound.seconds_per_frame, None if np.isnan(value) else height, value))
+    frame = pd.DataFrame(rows, columns=["lead", "second", "height", "value"])
+    names = pd.DataFrame({"lead": list(sound.leads), "height": [0.3 - place for place in range(len(sound.leads))]})
+    heights = alt.Scale(domain=[0.6 - len(sound.leads), 0.8], nice=False)
+    y = alt.Y("height:Q", scale=heights, axis=None)
+    lines = (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=1, color=ACCENT[theme])
+        .encode(
+            x=alt.X("second:Q", scale=_seconds_scale(sound), axis=_SECONDS),
+            y=y,
+            detail="lead:N",
+            tooltip=[
+                alt.Tooltip("lead:N", title="lead"),
+                alt.Tooltip("second:Q", title="second", format=".2f"),
+                alt.Tooltip("value:Q", title=sound.unit or "value", format=".3g"),
+            ],
+        )
+    )
+    labels = alt.Chart(names).mark_text(align="left", dx=2, color=FAINT[theme], fontSize=11)
+    labels = labels.encode(x=alt.value(0), y=y, text="lead:N")
+    height = max(34 * len(sound.leads), 120)
+    return _plain(alt.layer(lines, labels).properties(height=height, width="container"))
+
+
+def _extremes(lead: np.ndarray, buckets: int) -> list[int]:
+    """Places that keep a line's look: the least and the greatest of each bucket, in order; all where they are few."""
+    if len(lead) <= 2 * buckets:
+        return list(range(len(lead)))
+    places = []
+    for part in np.array_split(np.arange(len(lead)), buckets):
+        values = np.nan_to_num(lead[part])
+        places += sorted({int(part[values.argmin()]), int(part[values.argmax()])})
+    return places
 
 
 def stretch_shares(sound: Sound, stretches: Sequence[Element], theme: str) -> alt.Chart:

@@ -12,7 +12,7 @@ from dashboard import words
 from explain.explanation import Element
 from ingest.cohort import Cohort
 from ingest.errors import InputError
-from ingest.task import Feature, ImageStream, SeriesStream, TableStream
+from ingest.task import AudioStream, Feature, ImageStream, SeriesStream, TableStream
 
 SHOWN_PIXELS = 640  # the longer side of an image on a page
 SAME_PICTURE = 0.03  # mean difference of intensities (0 to 1) up to which a file is the image that the model saw
@@ -47,12 +47,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sound:
-    """The latest recording as log-mel levels (T, mels) in dB, and its file where that can be read."""
+    """The recording that was used: log-mel levels (T, mels) in dB, or a waveform's samples (T, leads), NaN where none.
+
+    leads, unit: of a waveform. file: where it can be played from here.
+    """
 
     levels: np.ndarray
     seconds_per_frame: float
     hours: float
     file: Path | None = field(default=None)
+    leads: tuple[str, ...] = ()
+    unit: str = ""
 
 
 def table_rows(cohort: Cohort, row: int, stream: str, shares: Shares) -> pd.DataFrame:
@@ -133,13 +138,27 @@ def picture(cohort: Cohort, row: int, stream: str) -> Picture:
 
 
 def sound(cohort: Cohort, row: int, stream: str) -> Sound:
-    """The latest recording."""
-    from ingest.align.audio import HOP_S
+    """The recording that was used."""
+    from ingest.align.spectrum import HOP_S
 
+    spec = cohort.task.streams[stream]
+    assert isinstance(spec, AudioStream)
     values, observed, hours = _arrays(cohort, row, stream)
-    frames = observed if observed.ndim == 1 else observed.any(tuple(range(1, observed.ndim)))
+    frames = observed if observed.ndim == 1 else observed.any(1)
     file = next((path for path in _assets(cohort, row, stream) if _is_sound(path)), None)
-    return Sound(values[frames].astype(np.float32), HOP_S, float(hours[frames].min()), file)
+    until = int(np.flatnonzero(frames)[-1]) + 1
+    levels, taken = values[:until].astype(np.float32), float(hours[frames].min())
+    if spec.form == "waveform":
+        levels[~observed[:until]] = np.nan
+        return Sound(levels, 1 / spec.sample_rate_hz, taken, file, spec.leads, words.unit_text(spec.unit))
+    return Sound(levels, HOP_S, taken, file)
+
+
+def problem(cohort: Cohort, row: int, stream: str) -> str:
+    """Why the stream could not be used, or only in part; empty where there is nothing to say."""
+    column = f"{stream}_problem"
+    said = cohort.index[column].iat[row] if column in cohort.index else None
+    return said if isinstance(said, str) else ""
 
 
 def note(cohort: Cohort, row: int, stream: str) -> str:

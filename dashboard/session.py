@@ -146,6 +146,18 @@ def top_drivers(place: Place, case_ids: Sequence[str]) -> dict[str, tuple[str, f
     return found
 
 
+def stale(place: Place) -> Mapping[str, str]:
+    """case_id -> why its score no longer stands: what it rests on has been corrected since. Shared: never change it."""
+    if place.version is None or cohort(place) is None:
+        return {}
+    scored = place.workspace.scores(place.task) / f"{place.version}.parquet"
+    folder = place.workspace.cohort(place.task)
+    rests_on = (scored, folder / "task.json", folder / "shards", place.workspace.observations,
+                place.workspace.ingests, place.workspace.identities)  # fmt: skip
+    stamps = tuple(stamp(path) if path.exists() else (0, 0) for path in rests_on)
+    return _stale(str(place.workspace.root), place.task, place.version, stamps)
+
+
 def latest_reviews(place: Place) -> dict[str, Review]:
     """case_id -> its latest review. Read anew each time: reviews change while people work."""
     return {review.case_id: review for review in reviews(place.workspace.database, place.task)}
@@ -223,6 +235,14 @@ def stamp(path: Path) -> Stamp:
 def _scores(path: str, written: Stamp) -> pd.DataFrame:
     frame = pd.read_parquet(path)
     return frame.sort_values("risk", ascending=False, kind="stable", ignore_index=True)
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _stale(root: str, task: str, version: str, written: tuple[Stamp, ...]) -> Mapping[str, str]:
+    from ingest.stale import stale_scores
+
+    workspace = Workspace(Path(root))
+    return stale_scores(workspace, task, pd.read_parquet(workspace.scores(task) / f"{version}.parquet"))
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -1,7 +1,7 @@
 """The worklist as values: which scored cases fit the filters, and what its columns say."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
@@ -25,11 +25,15 @@ class Filters:
 
 @dataclass(frozen=True)
 class Listed:
-    """The cases that fit, by risk, out of how many; with the review state of each case that has one."""
+    """The cases that fit, by risk, out of how many; with the review state of each case that has one.
+
+    stale: case -> why its score no longer stands, of those whose does not.
+    """
 
     frame: pd.DataFrame
     of: int
     states: Mapping[str, str]
+    stale: Mapping[str, str] = field(default_factory=dict)
 
     def rows(self, some: pd.DataFrame, drivers: Mapping[str, tuple[str, float]]) -> pd.DataFrame:
         """The table's columns for some of the cases."""
@@ -42,6 +46,8 @@ class Listed:
             "driver": [said.get(case, "") for case in cases],
             "state": [self.states.get(case, words.UNREVIEWED) for case in cases],
         }
+        if self.stale:
+            columns["stale"] = ["stale" if case in self.stale else "" for case in cases]
         for name in streams_of(some):
             columns[f"has_{name}"] = some[f"has_{name}"].map({True: "✓", False: "·"})
         if some["index_time"].notna().any():
@@ -49,8 +55,13 @@ class Listed:
         return pd.DataFrame(columns)
 
 
-def listed(scores: pd.DataFrame, reviewed: Mapping[str, Review], filters: Filters) -> Listed:
-    """The scored cases that fit the filters, in the order of the scores."""
+def listed(
+    scores: pd.DataFrame,
+    reviewed: Mapping[str, Review],
+    filters: Filters,
+    stale: Mapping[str, str] | None = None,
+) -> Listed:
+    """The scored cases that fit the filters, in the order of the scores. stale: case -> why its score is."""
     states = {case: words.VERDICTS[review.verdict] for case, review in reviewed.items()}
     fits = scores["risk"] >= filters.least_risk
     if filters.search.strip():
@@ -65,7 +76,7 @@ def listed(scores: pd.DataFrame, reviewed: Mapping[str, Review], filters: Filter
         fits &= scores[f"has_{name}"]
     for name in filters.without:
         fits &= ~scores[f"has_{name}"]
-    return Listed(scores[fits], len(scores), states)
+    return Listed(scores[fits], len(scores), states, stale or {})
 
 
 def counts(scores: pd.DataFrame, reviewed: Mapping[str, Review], threshold: float) -> list[tuple[str, str, str]]:

@@ -10,11 +10,11 @@ import torch
 from explain.explanation import Element
 from explain.wording import number, quantity, when
 from explain.words import split_words
-from ingest.align.audio import HOP_S, WINDOW_S
+from ingest.align.spectrum import HOP_S, WINDOW_S
 from ingest.batch import Stream
 from ingest.errors import TelltaleError
 from ingest.statistics import StreamStatistics
-from ingest.task import StreamSpec, TableStream, TextStream
+from ingest.task import AudioStream, StreamSpec, TableStream, TextStream
 from ingest.tokenizer import latest_tokens, load_tokenizer
 
 STRETCH_S = 0.4
@@ -125,22 +125,48 @@ def _image(stream: Stream, facts: Facts) -> Players:
 
 
 def _audio(stream: Stream, facts: Facts) -> Players:
-    """Stretches of about STRETCH_S, at most MAX_STRETCHES of equal length."""
+    """Stretches of about STRETCH_S, at most MAX_STRETCHES of equal length; of a waveform all leads together."""
     frames = stream.observed_times[0].nonzero()[:, 0]
     first, last = int(frames[0]), int(frames[-1]) + 1
-    count = int(np.clip(round((last - first) * HOP_S / STRETCH_S), 1, min(MAX_STRETCHES, last - first)))
+    hop_s, window_s = _frame_seconds(facts.spec)
+    count = int(np.clip(round((last - first) * hop_s / STRETCH_S), 1, min(MAX_STRETCHES, last - first)))
     label = torch.full((stream.values.shape[1],), count, device=stream.values.device)
     span = torch.arange(first, last, device=label.device)
     label[first:last] = (span - first) * count // (last - first)
     elements = []
     for index in range(count):
         mine = (label == index).nonzero()[:, 0]
-        start_s, end_s = int(mine[0]) * HOP_S, int(mine[-1]) * HOP_S + WINDOW_S
-        level = float(stream.values[0, mine].mean())
+        start_s, end_s = int(mine[0]) * hop_s, int(mine[-1]) * hop_s + window_s
+        level, shown = _loudness(stream, mine, facts)
         name = f"{start_s:.1f}–{end_s:.1f} s"
-        shown = f"{number(round(level))} dB"
         elements.append(Element(name, 0.0, shown=shown, position=(round(start_s, 3), round(end_s, 3)), number=level))
-    return Players(tuple(elements), label, np.arange(count))
+    seen = [index for index in range(count) if bool(stream.observed_times[0, label == index].any())]
+    if len(seen) < count:  # a gap in every lead: nothing to speak of
+        renumbered = torch.full((count + 1,), len(seen), device=label.device)
+        renumbered[seen] = torch.arange(len(seen), device=label.device)
+        label, elements = renumbered[label], [elements[index] for index in seen]
+    return Players(tuple(elements), label, np.arange(len(elements)))
+
+
+def _frame_seconds(spec: StreamSpec) -> tuple[float, float]:
+    """(from the start of a frame to that of the next, its length)."""
+    if isinstance(spec, AudioStream) and spec.form == "waveform":
+        return 1 / spec.sample_rate_hz, 1 / spec.sample_rate_hz
+    return HOP_S, WINDOW_S
+
+
+def _loudness(stream: Stream, places: torch.Tensor, facts: Facts) -> tuple[float, str]:
+    """The mean level of a stretch of sound; of a waveform the median of its leads' ranges."""
+    values = stream.values[0, places]
+    if not facts.statistics.names:
+        level = float(values.mean())
+        return level, f"{number(round(level))} dB"
+    observed = stream.observed[0, places]
+    low = values.masked_fill(~observed, torch.inf).amin(0)
+    high = values.masked_fill(~observed, -torch.inf).amax(0)
+    ranges = (high - low)[observed.any(0)]
+    level = float(ranges.median()) if len(ranges) else 0.0
+    return level, f"range {quantity(level, facts.statistics.units[0])}"
 
 
 def _text(stream: Stream, facts: Facts) -> Players:

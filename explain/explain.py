@@ -48,11 +48,11 @@ def explain_cases(
             )
         else:
             found = explain_streams(predictor, cohort.batch(some, predictor.stream_names))
-        for explanation in found:
+        for row, explanation in zip(some, found, strict=True):
             done += 1
             if progress is not None:
                 progress(done, len(rows))
-            yield explanation
+            yield replace(explanation, inputs=cohort.inputs(row))
 
 
 def _with_elements(

@@ -39,7 +39,8 @@ class Explanation:
     risk would be were the others absent. kinds: the kind of each stream in `streams` (table, series, ...).
     logit_from_features: what the model said from kept features (16-bit), where that differs by more than
     FEATURES_TOLERANCE from `logit`, else None. removed_error: of an explanation whose attributions were taken out
-    (`without_attributions`), the error that they had; None where they are here.
+    (`without_attributions`), the error that they had; None where they are here. inputs: the digest of what the model
+    saw (`Cohort.index`), None where the cohort keeps none.
     """
 
     case_id: str
@@ -53,6 +54,7 @@ class Explanation:
     kinds: Mapping[str, str] = field(default_factory=dict)
     logit_from_features: float | None = None
     removed_error: float | None = None
+    inputs: str | None = None
 
     @property
     def additivity_error(self) -> float:
@@ -81,6 +83,7 @@ class Explanation:
             "case_id": self.case_id,
             "task": self.task,
             "model_version": self.model_version,
+            "inputs": self.inputs,
             "base_logit": _finite(self.base_logit),
             "logit": _finite(self.logit),
             "logit_from_features": self.logit_from_features,
@@ -107,6 +110,7 @@ class Explanation:
             logit=_number(raw["logit"]),
             elements=elements,
             removed_error=_number(raw["additivity_error"]) if raw["attributions_removed"] else None,
+            inputs=raw.get("inputs"),
         )
 
 

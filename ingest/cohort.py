@@ -4,7 +4,10 @@
     <cohort>/statistics.json      what was fitted on the training split (normalisation, levels)
     <cohort>/report.json          cases found, excluded (by reason), events, values too late
     <cohort>/shards/00000/index.parquet           case_id, subject_id, index_time, target, split, <stream>_row;
-                                                  record_file, record where cases are records
+                                                  record_file, record where cases are records;
+                                                  inputs: a digest of all that a model sees of the case;
+                                                  <stream>_problem: why it could not be used (or only in part),
+                                                  <stream>_note: how it was made, where there was a choice; or null
     <cohort>/shards/00000/report.json             in a shard that was added later: what was found for it
     <cohort>/shards/00000/<stream>.values.npy     (n, T, *feature): only the n cases that have the stream; images from
                                                   8-bit sources are kept as uint8 and given as a fraction of 255
@@ -13,7 +16,7 @@
     <cohort>/shards/00000/<stream>.features-<key>.npy   what a frozen encoder made of the values, kept for next time
     <cohort>/shards/00000/<stream>.text.parquet   text streams: row, text (redacted, whole: the arrays hold the ids
                                                   that `ingest.tokenizer.latest_tokens` gives for it)
-    <cohort>/shards/00000/<stream>.source.parquet every stream: row, source_file, source_record, asset
+    <cohort>/shards/00000/<stream>.source.parquet every stream: where each element came from (see `ingest.trace`)
 
 `<stream>_row` is the case's row in that stream's arrays, -1 where it is absent: an absent stream takes no disk.
 """
@@ -29,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from ingest.errors import TelltaleError
+from ingest.files import restore_folder
 from ingest.statistics import Statistics
 from ingest.task import Task, parse_task
 
@@ -88,6 +92,11 @@ class Cohort:
         if split not in SPLITS:
             raise TelltaleError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
         return np.flatnonzero(self.index["split"].to_numpy() == split)
+
+    def inputs(self, row: int) -> str | None:
+        """The digest of all that a model sees of the case at this position; None where none is kept."""
+        kept = self.index["inputs"].iloc[row] if "inputs" in self.index.columns else None
+        return kept if isinstance(kept, str) else None
 
     def arrays(self, shard: int, stream: str) -> StreamArrays:
         """The memory-mapped arrays of a stream in a shard."""
@@ -150,7 +159,7 @@ class Cohort:
         return pd.concat(parts) if parts else pd.Series(dtype=object)
 
     def sources(self, stream: str) -> pd.DataFrame:
-        """Where a stream's values came from: case_id, source_file, source_record, asset."""
+        """Where a stream's elements came from: case_id and the columns of `ingest.align.events.SOURCE_SCHEMA`."""
         parts = []
         for shard in sorted(self.index["shard"].unique()):
             held = pd.read_parquet(self.shard_folder(int(shard)) / f"{stream}.source.parquet")
@@ -158,7 +167,7 @@ class Cohort:
             parts.append(
                 cases.merge(held, left_on=f"{stream}_row", right_on="row").drop(columns=[f"{stream}_row", "row"])
             )
-        return pd.concat(parts, ignore_index=True)
+        return pd.concat(parts, ignore_index=True).drop_duplicates(ignore_index=True)
 
     def _stream(self, name: str, chosen: pd.DataFrame) -> "Stream":
         shards = chosen["shard"].to_numpy()
@@ -182,6 +191,7 @@ class Cohort:
 
 def open_cohort(folder: Path) -> Cohort:
     """Open an aligned cohort. Raises TelltaleError where the folder holds none."""
+    restore_folder(folder)
     if not (folder / "task.json").is_file():
         raise TelltaleError(f"{folder}: expected an aligned cohort, found none; run `telltale align` first")
     task = parse_task(json.loads((folder / "task.json").read_text()), str(folder / "task.json"))

@@ -21,12 +21,17 @@ def replacing_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _fsync(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-        _fsync(path.parent)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Give a finished file its final name: flushed to disk first, so that nobody ever sees half of it."""
+    _fsync(temporary)
+    temporary.chmod(0o644)
+    temporary.replace(path)
+    _fsync(path.parent)
 
 
 @contextmanager
@@ -40,15 +45,36 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _fsync(file)
         temporary.chmod(0o755)
-        old = path.with_name(f".{path.name}.old")
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-        temporary.rename(path)
+        old = _set_aside(path)
+        while True:
+            if path.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+            try:
+                temporary.rename(path)
+                break
+            except OSError:
+                if not path.exists():
+                    raise  # else: a reader has put the old one back meanwhile (`restore_folder`)
         _fsync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def restore_folder(path: Path) -> None:
+    """Put back what `replacing_folder` had set aside when it was killed between its two renames."""
+    old = _set_aside(path)
+    if not path.exists() and old.is_dir():
+        try:
+            old.rename(path)
+        except OSError:
+            if not path.exists():  # else: its writer lives, and was quicker
+                raise
+
+
+def _set_aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.old")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,35 +8,59 @@ from ingest.statistics import StreamStatistics
 
 SMALLEST_STD = 1e-6  # a feature that never varies is centred but not scaled
 ROWS_AT_ONCE = 32
+BYTES_AT_ONCE = 1 << 26  # of values, where 32 rows would be more
 
 
 class Moments:
     """Running mean and variance of each feature of one stream, block by block.
 
-    Blocks are merged by Chan, Golub & LeVeque (1979), Updating formulae and a pairwise algorithm for computing
-    sample variances, equation 2.1b.
+    Rows are taken in groups of a fixed size however they come, so that the result does not depend on how a stream was
+    cut into blocks, to the last bit. Groups are merged by Chan, Golub & LeVeque (1979), Updating formulae and a
+    pairwise algorithm for computing sample variances, equation 2.1b.
     """
 
     def __init__(self, base: StreamStatistics) -> None:
         self.base = base
         size = {"table": base.elements, "text": 0}.get(base.kind, base.feature_shape[0] if base.feature_shape else 0)
         self.count, self.mean, self.squares = np.zeros(size), np.zeros(size), np.zeros(size)
+        self._waiting: list[tuple[np.ndarray, np.ndarray]] = []  # rows that do not make a group yet
 
     def add(self, values: np.ndarray, observed: np.ndarray) -> None:
         """Take in a block: values (n, T, *feature), observed (n, T[, *feature])."""
-        if not len(self.count):
+        if not len(self.count) or not len(values):
             return
-        for start in range(0, len(values), ROWS_AT_ONCE):
-            some, there = values[start : start + ROWS_AT_ONCE], observed[start : start + ROWS_AT_ONCE]
-            if self.base.kind == "image":
-                self._merge(*_pixel_moments(some[there]))
-            else:
-                flat = some.reshape(-1, len(self.count)).astype(np.float64)
-                mask = there if there.ndim == some.ndim else np.broadcast_to(there[..., None], some.shape)
-                self._merge(*_moments(flat, mask.reshape(flat.shape)))
+        group = min(max(BYTES_AT_ONCE // max(values[0].nbytes, 1), 1), ROWS_AT_ONCE)
+        start = 0
+        if self._waiting:
+            start = min(group - sum(len(rows) for rows, _ in self._waiting), len(values))
+            self._waiting.append((values[:start], observed[:start]))
+            if sum(len(rows) for rows, _ in self._waiting) < group:
+                return
+            self._flush()
+        end = start + (len(values) - start) // group * group
+        for first in range(start, end, group):
+            self._take(values[first : first + group], observed[first : first + group])
+        if end < len(values):
+            self._waiting.append((values[end:].copy(), observed[end:].copy()))
+
+    def _flush(self) -> None:
+        if self._waiting:
+            values, observed = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting.clear()
+            self._take(values, observed)
+
+    def _take(self, values: np.ndarray, observed: np.ndarray) -> None:
+        """A group of rows."""
+        if self.base.kind == "image":
+            self._merge(*_pixel_moments(values[observed]))
+        else:
+            flat = values.reshape(-1, len(self.count)).astype(np.float64)
+            mask = observed if observed.ndim == values.ndim else np.broadcast_to(observed[..., None], values.shape)
+            self._merge(*_moments(flat, mask.reshape(flat.shape)))
 
     def statistics(self) -> StreamStatistics:
         """What was given, with mean and std; categorical and unseen features get 0 and 1, which change nothing."""
+        self._flush()
         std = np.sqrt(self.squares / np.maximum(self.count, 1))
         std[std < SMALLEST_STD] = 1.0
         mean = self.mean.copy()

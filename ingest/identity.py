@@ -5,36 +5,23 @@ nothing about the identifier to whoever lacks the key, and the same identifier o
 What sources say of a subject (names, birth date, sex) is kept to be compared with what the next one says.
 
 identities/key                  32 random bytes, 0600
-identities/identities.parquet   identifiers, references and claims, 0600
+identities/identities.db        identifiers, references and claims, 0600
 """
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from ingest.errors import InputError
-from ingest.files import replacing_file, write_parquet
+from ingest.files import replacing_file
+from ingest.identity_store import IdentityStore
+from ingest.merges import Merges
 from ingest.quarantine import Refusal
 
-_SCHEMA = pa.schema(
-    [
-        pa.field("kind", pa.string(), nullable=False),  # identifier, reference, or claim
-        pa.field("subject_id", pa.int64()),  # null: a reference that names several subjects
-        pa.field("issuer", pa.string()),
-        pa.field("identifier", pa.string()),
-        pa.field("names", pa.list_(pa.string())),
-        pa.field("birth_date", pa.string()),
-        pa.field("sex", pa.string()),
-    ]
-)
 _TRANSCRIBED = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "å": "aa", "ø": "oe", "æ": "ae"})
 
 
@@ -68,7 +55,7 @@ class Claim:
 
 
 class IdentityRegister:
-    """The identities of a workspace, in memory; `save` writes them. Nothing is written before that."""
+    """The identities of a workspace; `save` keeps what was registered. Nothing is written before that."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -77,10 +64,9 @@ class IdentityRegister:
         self._key = secrets.token_bytes(32) if self._new_key else key.read_bytes()
         if len(self._key) != 32:
             raise InputError(str(key), expected="32 bytes", got=f"{len(self._key)}", hint="restore it from a backup")
-        self._subjects: dict[tuple[str, str], int] = {}
-        self._references: dict[tuple[str, str], int | None] = {}
-        self._claims: dict[int, Claim] = {}
-        self._load()
+        self._store = IdentityStore(folder)
+        self._merges = Merges(folder)
+        self.contested: dict[int, str] = {}  # of whom images said something that a record of this run contradicts: what
 
     def subject_id(self, issuer: str, identifier: str) -> int:
         """The subject of an identifier: the one it is registered under, else the keyed hash of both.
@@ -90,20 +76,37 @@ class IdentityRegister:
         issuer, identifier = issuer.strip(), identifier.strip()
         if not identifier:
             raise Refusal("patient identifier", "an identifier", "nothing", "an image or record of nobody is not used")
-        known = self._subjects.get((issuer, identifier))
+        known = self._store.subject(issuer, identifier)
         return self._hash(issuer, identifier) if known is None else known
 
     def known(self, issuer: str, identifier: str) -> int | None:
         """The subject that an identifier is registered under; None where nobody has been."""
-        return self._subjects.get((issuer.strip(), identifier.strip()))
+        return self._store.subject(issuer.strip(), identifier.strip())
 
-    def register(self, identifiers: list[tuple[str, str]], claim: Claim) -> int:
+    def person(self, subject: int) -> int:
+        """The subject that a subject was merged into; else itself."""
+        return self._merges.aliases.get(subject, subject)
+
+    def claim(self, subject: int) -> tuple[Claim, bool]:
+        """(what is known to be said of a subject, whether a record says it; else images alone do)."""
+        claim, by_image = self._claim(subject)
+        return claim, not by_image and claim != Claim()
+
+    def withdraw(self, subject: int) -> None:
+        """Forget what images said of a subject: they are contested, and none of them is in use any more."""
+        if self._claim(subject)[1]:
+            self._store.forget_claim(subject)
+
+    def register(self, identifiers: list[tuple[str, str]], claim: Claim, *, by_image: bool = False) -> int:
         """The one subject that all these (issuer, identifier) name, of whom `claim` is said.
 
-        The first identifier decides the number, unless one of them is known already. Raises Refusal on conflict.
+        The first identifier decides the number, unless one of them is known already. Raises Refusal on conflict. A
+        record that contradicts what images said earlier is refused, and its subject is `contested`.
         """
         pairs = [(issuer.strip(), identifier.strip()) for issuer, identifier in identifiers]
-        known = {self._subjects[pair] for pair in pairs if pair in self._subjects}
+        known = {subject for pair in pairs if (subject := self._store.subject(*pair)) is not None}
+        if len(known) > 1:  # who was merged is one
+            known = {self._merges.aliases.get(subject, subject) for subject in known}
         if len(known) > 1:
             raise Refusal(
                 "identifier",
@@ -112,8 +115,10 @@ class IdentityRegister:
                 "merge them at the source first",
             )
         subject = known.pop() if known else self.subject_id(*pairs[0])
-        said = self._claims.get(subject, Claim())
+        said, by_images = self._claim(subject)
         if fields := said.conflicts(claim):
+            if by_images and not by_image:
+                self.contested[subject] = " and ".join(fields)
             raise Refusal(
                 "patient identity",
                 "the person whom the record has under this identifier",
@@ -121,19 +126,28 @@ class IdentityRegister:
                 "both values are in quarantine and in the identity register; correct the source",
             )
         for pair in pairs:
-            self._subjects[pair] = subject
-        self._claims[subject] = said.merged(claim)
+            self._store.enter_subject(*pair, subject)
+        both, only_images = said.merged(claim), by_image and (by_images or said == Claim())
+        if both != said or only_images != by_images:
+            self._store.enter_claim(subject, (both.names, both.birth_date, both.sex, only_images))
         return subject
+
+    def merge(self, kept: int, other: int, why: str) -> bool:
+        """Two subjects are one person: `other` is read as `kept` from now on. False where nothing changed."""
+        return self._merges.merge(kept, other, why)
 
     def refer(self, issuer: str, reference: str, subject: int) -> None:
         """Remember what a reference such as Patient/17 means; one that comes to mean two subjects means none."""
-        place = (issuer, reference)
-        if self._references.setdefault(place, subject) != subject:
-            self._references[place] = None
+        known = self._store.reference(issuer, reference)
+        if known is None:
+            self._store.enter_reference(issuer, reference, subject)
+        elif known[0] not in (None, subject):
+            self._store.enter_reference(issuer, reference, None)
 
     def referred(self, issuer: str, reference: str) -> int | None:
         """The subject that an earlier delivery meant by this reference; None where unknown or ambiguous."""
-        return self._references.get((issuer, reference))
+        known = self._store.reference(issuer, reference)
+        return None if known is None else known[0]
 
     def digest(self, text: str | bytes) -> str:
         """A keyed digest, to recognise a record again without keeping it."""
@@ -143,39 +157,31 @@ class IdentityRegister:
     def save(self) -> None:
         """Write key and register, each as a whole, readable by their owner only."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._merges.save()
         if self._new_key:
             with replacing_file(self._folder / "key") as temporary:
                 temporary.write_bytes(self._key)
             (self._folder / "key").chmod(0o600)
             self._new_key = False
-        rows: list[tuple[object, ...]] = [
-            ("identifier", subject, *pair, None, None, None) for pair, subject in self._subjects.items()
-        ]
-        rows += [("reference", subject, *place, None, None, None) for place, subject in self._references.items()]
-        rows += [
-            ("claim", subject, None, None, list(claim.names), claim.birth_date, claim.sex)
-            for subject, claim in self._claims.items()
-        ]
-        columns = zip(*rows, strict=True) if rows else ([] for _ in _SCHEMA)
-        arrays = [pa.array(list(values), f.type) for values, f in zip(columns, _SCHEMA, strict=True)]
-        write_parquet(self._folder / "identities.parquet", pa.Table.from_arrays(arrays, schema=_SCHEMA))
-        os.chmod(self._folder / "identities.parquet", 0o600)  # noqa: PTH101
+        self._store.save()
 
-    def _load(self) -> None:
-        path = self._folder / "identities.parquet"
-        if not path.is_file():
-            return
-        for row in pq.read_table(path, schema=_SCHEMA).to_pylist():
-            if row["kind"] == "identifier":
-                self._subjects[row["issuer"], row["identifier"]] = row["subject_id"]
-            elif row["kind"] == "reference":
-                self._references[row["issuer"], row["identifier"]] = row["subject_id"]
-            else:
-                self._claims[row["subject_id"]] = Claim(tuple(row["names"]), row["birth_date"], row["sex"])
+    def close(self) -> None:
+        """Let go of the register's file. What was not saved is forgotten."""
+        self._store.close()
+
+    def _claim(self, subject: int) -> tuple[Claim, bool]:
+        """(what is said of a subject, whether images alone say it)."""
+        stored = self._store.claim(subject)
+        return (Claim(), False) if stored is None else (Claim(*stored[:3]), stored[3])
 
     def _hash(self, issuer: str, identifier: str) -> int:
-        message = f"{len(issuer)}:{issuer}{identifier}".encode("utf-8", "surrogatepass")
-        return int.from_bytes(hmac.digest(self._key, message, "sha256")[:8], "big") >> 1
+        return subject_number(self._key, issuer, identifier)
+
+
+def subject_number(key: bytes, issuer: str, identifier: str) -> int:
+    """The number of a subject: 63 bits of HMAC-SHA256 over issuer and identifier."""
+    message = f"{len(issuer)}:{issuer}{identifier}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hmac.digest(key, message, "sha256")[:8], "big") >> 1
 
 
 def _same_name(a: str, b: str) -> bool:

@@ -1,17 +1,21 @@
 """What readers are handed: the delivery's files and settings, who is who, what is known, and where to report."""
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingest.catalogue import Catalogue
 from ingest.identity import IdentityRegister
 from ingest.ledger import Ledger
 from ingest.mapping import TableMapping
 from ingest.quarantine import Refusal
 from ingest.reconciliation import Report
 from ingest.sources import SourceFile, inside
+from ingest.vocabulary import EMPTY, Vocabulary
 
 ALREADY = "already ingested"
+_ASSETS = "a PNG, JPEG, TIFF, WAV, FLAC, OGG, MP3, AIFF, EDF, BDF or WFDB (.hea) file"
 
 
 @dataclass
@@ -24,10 +28,20 @@ class Intake:
     issuer: str
     zone: dt.tzinfo | None
     mapping: TableMapping | None
-    assets: dict[Path, str] = field(default_factory=dict)  # image and sound files that records name -> SHA-256
+    catalogue: Catalogue
+    vocabulary: Vocabulary = EMPTY
+    assets: dict[Path, str] = field(default_factory=dict)  # image and recording files that records name -> SHA-256
+    advance: Callable[[SourceFile, int], None] = lambda file, done: None  # bytes of a file read so far
+
+    def retire(self, source_file: str, source_record: str, why: str) -> None:
+        """Take back the observations of a record, of an earlier run or of this one: a better version is here, or none.
+
+        `source_file` is `SourceFile.source`, `source_record` the label, as they stand in the observation table.
+        """
+        self.ledger.retire(source_file, source_record, why)
 
     def asset(self, file: SourceFile, reference: str, field_name: str) -> tuple[str, str]:
-        """(absolute path, SHA-256) of the image or sound that a record of `file` names. Raises Refusal."""
+        """(absolute path, SHA-256) of the image or recording that a record of `file` names. Raises Refusal."""
         path = inside(file, reference, field_name)
         if path not in self.assets:
             target = SourceFile(path, file.root)
@@ -37,20 +51,22 @@ class Intake:
 
 
 def check_asset(file: SourceFile, field_name: str) -> None:
-    """Refuse a file that is neither an image nor a sound, or whose header is broken."""
+    """Refuse a file that is neither an image nor a recording, or whose header is broken."""
     # Imported here: the readers' modules import this one.
-    from ingest.readers import dicom, image, sound
+    from ingest.readers import dicom, image, recording, sound
 
     if dicom.accepts(file):
         raise Refusal(
             field_name,
-            "a PNG, JPEG, TIFF, WAV or FLAC file",
+            _ASSETS,
             "a DICOM file",
             "DICOM carries its own patient: it is read by itself, leave it out of the mapping",
         )
     if image.accepts(file):
         image.check(file, field_name)
+    elif recording.accepts(file):
+        recording.check(file, field_name)
     elif sound.accepts(file):
         sound.check(file, field_name)
     else:
-        raise Refusal(field_name, "a PNG, JPEG, TIFF, WAV or FLAC file", "a file of another format")
+        raise Refusal(field_name, _ASSETS, "a file of another format")

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict
 from io import TextIOWrapper
 from pathlib import Path
@@ -69,7 +70,8 @@ class Quarantine:
     def discard(self) -> None:
         """Forget what was kept and not committed: the run failed."""
         if self._lines is not None and self._staging is not None:
-            self._lines.close()
+            with suppress(OSError):  # a full disk, which has been told already
+                self._lines.close()
             shutil.rmtree(self._staging, ignore_errors=True)
             self._lines = self._staging = None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ingest.errors import Complaint
 from ingest.quarantine import Quarantine
+from ingest.summary import Summary
 
 MAX_SHOWN_REFUSALS = 1000
 
@@ -38,8 +39,8 @@ class Reconciliation:
     skip_reasons: Mapping[str, int]
     notes: Mapping[str, int]  # what was decided on reading, and how often
     observations: int
-    subjects: int
     refusals: tuple[Complaint, ...]  # the first MAX_SHOWN_REFUSALS; quarantine holds all
+    summary: Summary  # of the new observations
 
     def __post_init__(self) -> None:
         for name in ("seen", "used", "refused", "skipped"):
@@ -47,6 +48,11 @@ class Reconciliation:
             assert parts == getattr(self.total, name), f"formats do not add up to the total: {name}"
         assert sum(self.skip_reasons.values()) == self.total.skipped, "every skipped record has one reason"
         assert len(self.refusals) == min(self.total.refused, MAX_SHOWN_REFUSALS), "every refusal has a complaint"
+
+    @property
+    def subjects(self) -> int:
+        """Whom the new observations are about."""
+        return self.summary.subjects
 
     def to_json(self) -> dict[str, object]:
         """Plain values for JSON; counts overall and by format, refusals with their six parts."""
@@ -60,6 +66,7 @@ class Reconciliation:
             "observations": self.observations,
             "subjects": self.subjects,
             "refusals": [asdict(complaint) for complaint in self.refusals],
+            "summary": self.summary.to_json(),
         }
 
     def lines(self) -> list[str]:
@@ -116,7 +123,7 @@ class Report:
         if n:
             self._notes[what] += n
 
-    def reconcile(self, run: str, part: str | None, observations: int, subjects: int) -> Reconciliation:
+    def reconcile(self, run: str, part: str | None, observations: int, summary: Summary) -> Reconciliation:
         """The account; it is checked as it is built."""
         by_format = {
             name: Count(seen, self._used[name], self._refused[name], self._skipped[name])
@@ -126,5 +133,5 @@ class Report:
         totals = (counter.total() for counter in (self._seen, self._used, self._refused, self._skipped))
         return Reconciliation(
             run, part, Count(*totals), by_format, dict(sorted(self._reasons.items())),
-            dict(sorted(self._notes.items())), observations, subjects, tuple(self._refusals),
+            dict(sorted(self._notes.items())), observations, tuple(self._refusals), summary,
         )  # fmt: skip

@@ -3,30 +3,34 @@
 import datetime as dt
 import fcntl
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import orjson
 
+from ingest.catalogue import Catalogue
+from ingest.dicom_conflicts import withdraw_contested
 from ingest.errors import InputError
-from ingest.files import write_json, write_parquet
+from ingest.files import publish, write_json
 from ingest.identity import IdentityRegister
 from ingest.intake import Intake
 from ingest.ledger import Ledger
 from ingest.mapping import TableMapping, load_mapping
-from ingest.observations import concatenate
+from ingest.parts import PartWriter
+from ingest.progress import Listener, Tracker
 from ingest.quarantine import Quarantine, sweep
 from ingest.readers import READERS
 from ingest.reconciliation import Reconciliation, Report
 from ingest.sources import SourceFile, find_files
-from ingest.store import in_order
+from ingest.summary import Summary, summarise, write_page
 from ingest.times import parse_zone
+from ingest.vocabulary import EMPTY, Vocabulary
 from ingest.workspace import Workspace
 
-Progress = Callable[[str, int, int], None]  # (format, files done, files in all)
-_TABLES = {".csv", ".tsv", ".parquet", ".gz"}
+_TABLES = {".csv", ".tsv", ".parquet", ".gz", ".xlsx"}
 
 
 def ingest(
@@ -36,52 +40,113 @@ def ingest(
     mapping: Path | None = None,
     issuer: str = "local",
     timezone: str | None = None,
-    progress: Progress | None = None,
+    vocabulary: Vocabulary = EMPTY,
+    progress: Listener | None = None,
 ) -> Reconciliation:
     """Read files and folders into the workspace's observation table, and account for every record.
 
     `mapping` says what tables and notes mean; `issuer` is who gave identifiers that do not say so themselves;
-    `timezone` is the zone of times without one. What was ingested before is recognised by its content and skipped.
+    `timezone` is the zone of times without one; `vocabulary` says what codes and units mean. What was ingested before
+    is recognised by its content and skipped. Memory does not grow with the delivery.
     Raises InputError, with nothing written, where a source is missing or a mapping does not fit.
     """
     zone = parse_zone(timezone)
     meaning = load_mapping(mapping) if mapping else None
-    files = find_files(sources, workspace.root)
-    if meaning is not None:
-        _check_matches(str(mapping), meaning, files)
     with _alone(workspace):
         _sweep(workspace)
-        run = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
-        quarantine = Quarantine(workspace.quarantine, run)
+        files = find_files(sources, workspace.root, unpacked=workspace.unpacked)
+        if meaning is not None:
+            _check_matches(str(mapping), meaning, files)
+        tracker = Tracker(files, progress)
+        with _Run(workspace) as run:
+            intake = Intake(
+                run.identity, run.ledger, Report(run.quarantine), issuer, zone, meaning, run.catalogue, vocabulary,
+                advance=tracker.advance,
+            )  # fmt: skip
+            _read_all(files, intake, run.part, tracker)
+            tracker.stage("sorting")
+            account = run.commit(intake)
+            tracker.stage("done")
+            return account
+
+
+class _Run:
+    """What one ingest writes: everything aside, then in place, the part of the observation table last.
+
+    Until that part is there the run never was: what else it wrote is swept up by the next one.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.name = f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
+
+    def __enter__(self) -> "_Run":
+        workspace = self.workspace
         try:
-            identity = IdentityRegister(workspace.identities)
-            ledger = Ledger(workspace.ingests, workspace.observations)
-            intake = Intake(identity, ledger, Report(quarantine), issuer, zone, meaning)
-            table = in_order(concatenate(_read_all(files, intake, progress)))
-            return _commit(workspace, run, intake, table)
-        except OSError as error:
-            where = str(error.filename or workspace.root)
-            raise InputError(
-                where, expected="a file that can be read, and room to write", got=str(error.strerror)
-            ) from None
-        finally:
-            quarantine.discard()
+            self.quarantine = Quarantine(workspace.quarantine, self.name)
+            self.identity = IdentityRegister(workspace.identities)
+            self.ledger = Ledger(workspace.ingests, workspace.observations)
+        except (OSError, sqlite3.Error) as error:
+            raise _failed(workspace, error) from None
+        self.catalogue = Catalogue(workspace.images, self.name)
+        self.part = PartWriter(workspace.observations / f".{self.name}.spill")
+        return self
+
+    def commit(self, intake: Intake) -> Reconciliation:
+        """Write what the run found."""
+        new = self.ledger.is_new or self.part.rows > 0
+        part = f"{self.name}.parquet" if new else None
+        staged = self.workspace.observations / f".{self.name}.parquet"
+        summary = Summary.nothing()
+        if part is not None:
+            self.part.write(staged)
+            self.catalogue.commit()
+            summary = summarise(staged, self.workspace.images / part, self.part.folder)
+        account = intake.report.reconcile(self.name, part, self.part.rows, summary)
+        self.quarantine.commit()
+        if part is not None:
+            self.identity.save()
+            self.ledger.save(self.name)
+        write_json(self.workspace.ingests / f"{self.name}.json", account.to_json())
+        write_page(self.workspace.ingests / f"{self.name}.html", account)
+        if part is not None:
+            publish(staged, self.workspace.observations / part)
+        return account
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.part.close()
+        self.catalogue.discard()
+        self.quarantine.discard()
+        self.ledger.close()
+        self.identity.close()
+        if isinstance(error, OSError | sqlite3.Error):
+            raise _failed(self.workspace, error) from None
 
 
-def _read_all(files: Sequence[SourceFile], intake: Intake, progress: Progress | None) -> Iterator[pa.RecordBatch]:
+def _failed(workspace: Workspace, error: OSError | sqlite3.Error) -> InputError:
+    """A disk that is full, a file that went away: told in one line. Whatever else it is, it is not hidden."""
+    where = getattr(error, "filename", None) or workspace.root
+    what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return InputError(str(where), expected="a file that can be read, and room to write", got=what)
+
+
+def _read_all(files: Sequence[SourceFile], intake: Intake, part: PartWriter, tracker: Tracker) -> None:
     by_format, strange = _sorted_by_format(files, intake.mapping)
-    done = 0
     for name, reader in READERS.items():
-        if progress:
-            progress(name, done, len(files))
+        tracker.stage(name)
         if by_format[name]:
-            yield from reader.read(by_format[name], intake)
-        done += len(by_format[name])
+            for batch in reader.read(by_format[name], intake):
+                part.add(batch)
+        tracker.finish(by_format[name])
+    withdraw_contested(intake)
     for file in strange:
-        intake.report.see("other")
-        intake.report.skip("other", file.problem or _why_strange(file))
-    if progress:
-        progress("done", len(files), len(files))
+        kind = "archive" if file.refusal else "other"
+        intake.report.see(kind)
+        if file.refusal:
+            intake.report.refuse(kind, file.refusal.complaint(file.name, ""))
+        else:
+            intake.report.skip(kind, file.problem or _why_strange(file))
+    tracker.finish(strange)
 
 
 def _sorted_by_format(
@@ -90,8 +155,8 @@ def _sorted_by_format(
     by_format: dict[str, list[SourceFile]] = {name: [] for name in READERS}
     strange: list[SourceFile] = []
     for file in files:
-        accepting = (name for name, reader in READERS.items() if not file.problem and reader.accepts(file, mapping))
-        name = next(accepting, None)
+        offered = {} if file.problem or file.refusal else READERS
+        name = next((name for name, reader in offered.items() if reader.accepts(file, mapping)), None)
         (by_format[name] if name else strange).append(file)
     return by_format, strange
 
@@ -109,21 +174,6 @@ def _why_strange(file: SourceFile) -> str:
     return f"{reason}: {suffix if suffix[1:].isalnum() and len(suffix) <= 12 else 'no usual suffix'}"
 
 
-def _commit(workspace: Workspace, run: str, intake: Intake, table: pa.Table) -> Reconciliation:
-    """Write what the run found. The part of the observation table comes last: until then the run never was."""
-    part = f"{run}.parquet" if intake.ledger.is_new or len(table) else None
-    subjects = len(pc.unique(table["subject_id"]))
-    reconciliation = intake.report.reconcile(run, part, len(table), subjects)
-    intake.report.quarantine.commit()
-    if part is not None:
-        intake.identity.save()
-        intake.ledger.save(run)
-    write_json(workspace.ingests / f"{run}.json", reconciliation.to_json())
-    if part is not None:
-        write_parquet(workspace.observations / part, table)
-    return reconciliation
-
-
 @contextmanager
 def _alone(workspace: Workspace) -> Iterator[None]:
     """Hold the workspace's ingest lock; another ingest waits. The system lets go of it however the process ends."""
@@ -136,11 +186,14 @@ def _alone(workspace: Workspace) -> Iterator[None]:
 def _sweep(workspace: Workspace) -> None:
     """Remove what a killed ingest left: staging, temporary files, and accounts whose part was never written."""
     sweep(workspace.quarantine)
-    for folder in (workspace.ingests, workspace.observations, workspace.identities):
+    for folder in (workspace.ingests, workspace.observations, workspace.identities, workspace.images):
         for left in folder.glob(".*.*"):  # the lock has no second dot
-            left.unlink()
-    for ledger in workspace.ingests.glob("*.ledger.parquet"):
-        run = ledger.name.removesuffix(".ledger.parquet")
-        if not (workspace.observations / f"{run}.parquet").is_file():
-            ledger.unlink()
-            (workspace.ingests / f"{run}.json").unlink(missing_ok=True)
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    made = {path.stem for path in workspace.observations.glob("*.parquet")}
+    for account in workspace.ingests.glob("*.json"):
+        if account.stem not in made and orjson.loads(account.read_bytes()).get("part") is not None:
+            account.unlink()
+            account.with_suffix(".html").unlink(missing_ok=True)
+    for entries in workspace.images.glob("*.parquet"):
+        if entries.stem not in made:
+            entries.unlink()

@@ -1,17 +1,14 @@
 """Text to token ids with the place of each token, in any language and without anything to download."""
 
 import hashlib
-import re
-import sys
-import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from ingest.errors import TaskError
-
-Offsets = list[tuple[int, int]]
+from ingest.scopes import FAMILY, NEGATED, find_scopes
+from ingest.words import Offsets, split_words
 
 
 class Tokenizer(Protocol):
@@ -26,7 +23,7 @@ class Tokenizer(Protocol):
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """`hashed-words`, or the folder of a transformers tokenizer. Nothing is ever downloaded."""
+    """`hashed-words`, `marked-words`, or the folder of a transformers tokenizer. Nothing is ever downloaded."""
     if name in TOKENIZERS:
         return TOKENIZERS[name]
     if not Path(name).is_dir():
@@ -44,31 +41,42 @@ def latest_tokens(tokenizer: Tokenizer, text: str, max_tokens: int) -> tuple[lis
 
 @dataclass(frozen=True)
 class HashedWords:
-    """Words, numbers and punctuation marks in lower case, each hashed to one of 1 ... vocabulary_size - 1.
+    """Words, numbers and marks (`ingest.words`) in lower case, each hashed to one of 1 ... vocabulary_size - 1."""
 
-    A number keeps its decimals ("37.5"); signs of scripts without spaces (Chinese, Japanese) stand alone; marks that
-    combine with a letter stay with it.
+    vocabulary_size: int = 16_384
+
+    def tokenize(self, text: str) -> tuple[list[int], Offsets]:
+        """See `Tokenizer.tokenize`."""
+        offsets = split_words(text)
+        return [1 + _hash(text[a:b].lower()) % (self.vocabulary_size - 1) for a, b in offsets], offsets
+
+
+PREFIXES = {0: "", NEGATED: "not:", FAMILY: "family:", NEGATED | FAMILY: "family:not:"}
+
+
+@dataclass(frozen=True)
+class MarkedWords:
+    """As `HashedWords`, but a word that is negated or said of the family (`ingest.scopes`) has an id of its own.
+
+    Its place in the text is that of the word, so that explanations show it as it stands there. Marks of punctuation
+    are never negated.
     """
 
     vocabulary_size: int = 16_384
 
     def tokenize(self, text: str) -> tuple[list[int], Offsets]:
         """See `Tokenizer.tokenize`."""
-        offsets = [match.span() for match in _words().finditer(text)]
-        return [1 + _hash(text[a:b].lower()) % (self.vocabulary_size - 1) for a, b in offsets], offsets
+        offsets = split_words(text)
+        ids = []
+        for (a, b), mark in zip(offsets, find_scopes(text, offsets).tolist(), strict=True):
+            word = text[a:b].lower()
+            ids.append(1 + _hash(PREFIXES[mark] + word if word[0].isalnum() else word) % (self.vocabulary_size - 1))
+        return ids, offsets
 
 
 @lru_cache(maxsize=100_000)
 def _hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-@lru_cache(maxsize=1)
-def _words() -> re.Pattern[str]:
-    marks = "".join(chr(c) for c in range(min(sys.maxunicode, 0xFFFF)) if unicodedata.category(chr(c))[0] == "M")
-    alone = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-    letter = rf"[^\W{alone}]"
-    return re.compile(rf"\d+(?:[.,]\d+)*|[{alone}]|{letter}(?:{letter}|[{marks}])*|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -103,4 +111,4 @@ def _load_transformers(folder: str) -> TransformersTokenizer:
     return TransformersTokenizer(folder, inner)
 
 
-TOKENIZERS: dict[str, Tokenizer] = {"hashed-words": HashedWords()}
+TOKENIZERS: dict[str, Tokenizer] = {"hashed-words": HashedWords(), "marked-words": MarkedWords()}

@@ -3,7 +3,10 @@
 observations/          the observation table, one Parquet part per ingested delivery
 identities/            restricted (0700): the pseudonym key, and who is who
 quarantine/            restricted (0700): every refused record, with what was wrong with it
-ingests/               the reconciliation of every ingest
+ingests/               the account of every ingest, its summary as a page, and the ledger of what was read
+images/                what is known of every image and recording, one Parquet part per ingested delivery
+incoming/              what was fetched from servers or received, as files, before it is read
+unpacked/              the members of archives
 cohorts/<task>/        aligned cohorts
 models/<task>/<v>/     model versions; runs in progress under models/<task>/.runs/
 scores/<task>/         scored cohorts
@@ -42,6 +45,18 @@ class Workspace:
     @property
     def ingests(self) -> Path:
         return self.root / "ingests"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
+
+    @property
+    def incoming(self) -> Path:
+        return self.root / "incoming"
+
+    @property
+    def unpacked(self) -> Path:
+        return self.root / "unpacked"
 
     @property
     def database(self) -> Path:

@@ -2,7 +2,7 @@
 
 A missing stream or value is NaN. Tables give their values; series give, per channel, last, mean, min, max, slope per
 hour, count and hours since the last; images an 8 x 8 (4 x 8 x 8) reduction with mean and standard deviation; sound the
-mean and standard deviation of each mel band; text a hashed bag of tokens and pairs, reduced by a truncated SVD.
+mean and standard deviation of each mel band or lead; text a hashed bag of tokens and pairs, reduced by a truncated SVD.
 """
 
 from collections.abc import Callable, Iterator
@@ -145,13 +145,14 @@ def _image(arrays: StreamArrays) -> np.ndarray:
 
 
 def _audio(arrays: StreamArrays) -> np.ndarray:
-    """The mean and the standard deviation of each band over the observed frames."""
-    seen = arrays.observed[:, :, None]
+    """The mean and the standard deviation of each band or lead over its observed frames; NaN where it has none."""
+    seen = arrays.observed if arrays.observed.ndim == 3 else arrays.observed[:, :, None]
     values = arrays.values.astype(np.float32)
     divisor = np.maximum(seen.sum(1), 1)
     mean = (values * seen).sum(1) / divisor
     variance = (((values - mean[:, None]) ** 2) * seen).sum(1) / divisor
-    return np.concatenate([mean, np.sqrt(variance)], 1)
+    some = np.broadcast_to(seen.any(1), mean.shape)
+    return np.concatenate([np.where(some, mean, np.nan), np.where(some, np.sqrt(variance), np.nan)], 1)
 
 
 def bag_of_tokens(tokens: np.ndarray, observed: np.ndarray) -> sparse.csr_matrix:
@@ -211,8 +212,9 @@ def _image_labels(statistics: StreamStatistics) -> list[str]:
 
 
 def _audio_labels(statistics: StreamStatistics) -> list[str]:
-    bands = range(statistics.feature_shape[0])
-    return [f"mel band {band}, {part}" for part in ("mean", "standard deviation") for band in bands]
+    bands = [f"lead {name}" for name in statistics.names]  # of a waveform
+    bands = bands or [f"mel band {band}" for band in range(statistics.feature_shape[0])]
+    return [f"{band}, {part}" for part in ("mean", "standard deviation") for band in bands]
 
 
 COLUMNS: dict[str, Callable[[StreamArrays], np.ndarray]] = {

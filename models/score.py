@@ -1,7 +1,7 @@
 """Scoring: a cohort through a model in bounded memory, to Parquet and CSV."""
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.cohort import Cohort, presence_pattern
+from ingest.csv_export import write_csv
 from ingest.errors import ModelError
 from ingest.files import replacing_file
 from models.features import with_frozen_features
@@ -39,7 +40,9 @@ def score(
     """Score cases (all where rows is None) and write `<version>.parquet` and `.csv` into folder, whole or not at all.
 
     Columns: case_id, subject_id, index_time, split, target (empty where unknown), risk, risk_low, risk_high (90 %),
-    logit, logit_std, model_version, pattern, has_<stream>, scored_at.
+    logit, logit_std, model_version, pattern, has_<stream>, problems (the streams that were there but could not be
+    used, or only in part, and why: "ecg: flat line in all leads; ..."; empty where there is none),
+    inputs (the digest of what was scored; empty where the cohort keeps none), scored_at.
     """
     check_fits(predictor, cohort)
     chosen = cohort.rows() if rows is None else rows
@@ -55,7 +58,7 @@ def score(
                 table = pa.Table.from_pandas(frame, preserve_index=False)
                 writer = writer or pq.ParquetWriter(parquet, table.schema, compression="zstd")
                 writer.write_table(table.cast(writer.schema))
-                frame.to_csv(csv, mode="a" if start else "w", header=start == 0, index=False, lineterminator="\n")
+                write_csv(csv, frame, append=start > 0)
                 if progress is not None:
                     progress(start + len(part), len(chosen))
         finally:
@@ -106,5 +109,17 @@ def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray) -> pd.DataFra
             "model_version": predictor.version,
             "pattern": presence_pattern(prediction.present, names),
             **{f"has_{name}": prediction.present[:, i] for i, name in enumerate(names)},
+            "problems": problems_of(index, list(cohort.task.streams)),
+            "inputs": np.array([cohort.inputs(int(row)) or "" for row in rows], str),
         }
     )
+
+
+def problems_of(index: pd.DataFrame, streams: Sequence[str]) -> np.ndarray:
+    """(n,) texts: what the cohort's index says of streams that could not be used. Older cohorts say nothing."""
+    said = [(name, index[f"{name}_problem"]) for name in streams if f"{name}_problem" in index]
+    rows = [
+        "; ".join(f"{name}: {column.iat[row]}" for name, column in said if isinstance(column.iat[row], str))
+        for row in range(len(index))
+    ]
+    return np.array(rows, str) if rows else np.zeros(0, "U1")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ingest.align.windows import check_windows
 from ingest.cohort import Cohort
 from ingest.errors import TaskError
 from ingest.statistics import Statistics
@@ -50,12 +51,13 @@ def train(
 
     streams: only these (the default is all). start: a model whose weights to begin with, of the same configuration.
     run_folder: where the checkpoint is kept; a run found there with the same settings goes on where it stopped.
-    Raises TaskError where a split lacks cases of either class.
+    Raises TaskError where a split lacks cases of either class, or where the hours that a stream covers tell the class.
     """
     names = cohort.stream_names if streams is None else _known(streams, cohort)
     statistics = start.statistics if start is not None else cohort.statistics
     statistics = Statistics({n: statistics.streams[n] for n in names}, statistics.cases, statistics.prevalence)
     splits = {split: _labelled(cohort, split) for split in ("train", "validation")}
+    check_windows(cohort, np.concatenate(list(splits.values())))
     run = Run(cohort, config, statistics, splits, seed, run_folder, on_epoch, on_features)
     run.fit(start.network if start is not None else None)
     whole = Predictor(

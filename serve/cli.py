@@ -14,12 +14,17 @@ from serve.commands import (
     demo,
     evaluate,
     explain,
+    export_meds,
     ingest,
     models,
     retrain,
     score,
+    stale,
+    subjects,
     tasks,
+    trace,
     train,
+    vocabulary,
 )
 from serve.exits import Refused
 
@@ -36,11 +41,16 @@ app = typer.Typer(
 app.add_typer(demo.app, name="demo")
 app.command("ingest")(ingest.ingest)
 app.command("tasks")(tasks.tasks)
+app.command("vocabulary")(vocabulary.vocabulary)
 app.command("align")(align.align)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
 app.command("explain")(explain.explain)
+app.command("trace")(trace.trace)
+app.command("stale")(stale.stale)
+app.add_typer(subjects.app, name="subjects")
+app.command("export-meds")(export_meds.export_meds)
 app.command("dashboard")(dashboard.dashboard)
 app.command("retrain")(retrain.retrain)
 app.add_typer(models.app, name="models")

@@ -2,6 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import ProgressColumn
 
 Report = Callable[..., None]
 
@@ -35,25 +39,35 @@ def progress(text: str) -> Iterator[Callable[[int, int | None, str], None]]:
 
     On a terminal only; elsewhere nothing is drawn, so that logs stay readable.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )  # fmt: skip
+    with _bar(text, columns) as update:
+        yield update
+
+
+@contextmanager
+def bytes_progress(text: str) -> Iterator[Callable[[int, int | None, str], None]]:
+    """The same for work that is counted in bytes: done of all, the rate, and the time left."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}"),
+    )  # fmt: skip
+    with _bar(text, columns) as update:
+        yield update
+
+
+@contextmanager
+def _bar(text: str, columns: "Sequence[ProgressColumn]") -> Iterator[Callable[[int, int | None, str], None]]:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import Progress
 
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}"),
-    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         item = bar.add_task(text, total=None, detail="")
 

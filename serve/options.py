@@ -10,6 +10,7 @@ from ingest.errors import TaskError, TelltaleError
 if TYPE_CHECKING:
     from ingest.cohort import Cohort
     from ingest.task import Task
+    from ingest.vocabulary import Vocabulary
     from ingest.workspace import Workspace
     from models.prediction import Predictor
 
@@ -51,6 +52,13 @@ def find_mapping(name: str | None) -> Path | None:
     return Path(name)
 
 
+def vocabulary() -> "Vocabulary":
+    """What codes and units mean, in all domains that come with Telltale. Raises InputError where two disagree."""
+    from ingest.vocabulary_file import load_vocabulary, merge_vocabularies
+
+    return merge_vocabularies([load_vocabulary(path) for path in _beside("vocabulary.yaml")])
+
+
 def task_name(name: str) -> str:
     """The name under which a task's cohort, models and scores are kept."""
     return find_task(name).name
@@ -85,11 +93,13 @@ def find_cohort(workspace: "Workspace", name: str) -> "Cohort":
 
 
 def _built_in(kind: str) -> dict[str, Path]:
+    return {path.stem: path for folder in _beside(kind) for path in sorted(folder.glob("*.yaml"))}
+
+
+def _beside(name: str) -> list[Path]:
+    """The file or folder of that name in each domain that has one."""
     import clinical
     import driving
 
-    found = {}
-    for domain in (clinical, driving):
-        folder = Path(str(domain.__file__)).parent / kind
-        found.update({path.stem: path for path in sorted(folder.glob("*.yaml"))})
-    return found
+    places = [Path(str(domain.__file__)).parent / name for domain in (clinical, driving)]
+    return [place for place in places if place.exists()]

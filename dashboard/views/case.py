@@ -93,6 +93,8 @@ def _header(place: Place, score: dict[str, Any], streams: list[str]) -> None:
                 "that of the cases the model was fitted on.",
             )
             st.altair_chart(figures.risk_range(risk, low, high, average, theme()), key="range")
+            if why := session.stale(place).get(score["case_id"]):
+                st.caption(f":material/history: This score is stale. {words.plain(why[:1].upper() + why[1:])}.")
             if missing := [name for name in streams if not score[f"has_{name}"]]:
                 st.caption(
                     f":material/visibility_off: Absent: {words.plain(words.listed(missing))}. The risk rests on the "
@@ -110,7 +112,10 @@ def _explanation(place: Place, case_id: str, score: dict[str, Any]) -> Explanati
             "The risk itself is not affected.",
             icon=":material/block:",
         )
-    elif made is not None and abs(_answered(made) - float(score["logit"])) > SAME_LOGIT:
+    elif made is not None and (
+        abs(_answered(made) - float(score["logit"])) > SAME_LOGIT
+        or (made.inputs and score.get("inputs") and made.inputs != score["inputs"])
+    ):
         st.warning(
             f"The explanation kept for this case was made for a risk of {words.percent(whatif.risk_of(made.logit))}, "
             "not for the one shown; it is out of date and not shown.",
@@ -192,6 +197,8 @@ def _inputs(place: Place, case_id: str, present: list[str], absent: list[str], m
                 _panel(held, row, name, made)
     if absent:
         st.caption(f"Absent at the index time: {words.plain(words.listed(absent))}.")
+    for name in absent:
+        _problem(held, row, name)
 
 
 def _panel(held: Any, row: int, name: str, made: Explanation | None) -> None:
@@ -199,7 +206,15 @@ def _panel(held: Any, row: int, name: str, made: Explanation | None) -> None:
     elements = made.elements.get(name, ()) if made is not None else ()
     said = "" if share is None else f"  {words.said_share(share)} :gray[:small[{words.direction(share)}]]"
     st.subheader(f"{words.plain(words.label(name))}{said}", anchor=False)
+    _problem(held, row, name)
     PANELS[held.task.streams[name].kind](held, row, name, elements)
+
+
+def _problem(held: Any, row: int, name: str) -> None:
+    """What was there of a stream, but could not be used, or only in part."""
+    if said := inputs.problem(held, row, name):
+        text = f"{words.label(name)}: {said}. " + ("" if said.startswith("partly") else "The model did not use it.")
+        st.warning(words.plain(text.strip()), icon=":material/error:")
 
 
 page()

@@ -105,11 +105,15 @@ def _text(cohort: Cohort, row: int, stream: str, shares: Sequence[Element]) -> N
 
 def _audio(cohort: Cohort, row: int, stream: str, shares: Sequence[Element]) -> None:
     sound = inputs.sound(cohort, row, stream)
-    st.caption(f"Recorded {words.before(sound.hours)}. Darker is louder." if theme() == "light" else
-               f"Recorded {words.before(sound.hours)}. Lighter is louder.")  # fmt: skip
+    shade = "Darker" if theme() == "light" else "Lighter"
+    scale = f"All leads on one scale, in {sound.unit}." if sound.leads else f"{shade} is louder."
+    st.caption(words.plain(f"Recorded {words.before(sound.hours)}. {scale}"))
     if shares:
         st.html(pictures.legend())
         st.altair_chart(figures.stretch_shares(sound, shares, theme()), key=f"stretches {stream}")
+    if sound.leads:
+        st.altair_chart(figures.waveform(sound, theme()), key=f"waveform {stream}")
+        return
     st.altair_chart(figures.spectrogram(sound, theme()), key=f"spectrogram {stream}")
     if sound.file is not None:
         st.audio(str(sound.file))

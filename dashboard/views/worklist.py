@@ -27,7 +27,7 @@ def page() -> None:
     reviewed = session.latest_reviews(place)
     totals = st.container(horizontal=True)
     filters = _filters(streams_of(scores), sorted(scores["split"].unique()))
-    shown = listed(scores, reviewed, filters)
+    shown = listed(scores, reviewed, filters, session.stale(place))
     threshold = filters.least_risk or 0.5
     with totals:
         for name, value, meaning in counts(scores, reviewed, threshold):
@@ -85,6 +85,9 @@ def _table(place: Place, task: Task, shown: Listed) -> None:
                                                   help="The source with the largest share in the log-odds: ▲ raises, "
                                                   "▼ lowers the model's risk. Empty where it was not explained yet."),
             "state": st.column_config.TextColumn("Review", width=105),
+            "stale": st.column_config.TextColumn("Stale", width=68,
+                                                 help="The score rests on a result that has been corrected since: "
+                                                 "align and score again."),
             **{f"has_{name}": st.column_config.TextColumn(words.label(name), width=68, alignment="center",
                                                           help="✓ there, · absent")
                for name in streams},

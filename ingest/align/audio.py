@@ -1,137 +1,153 @@
-"""Audio streams: the latest recording of a case as log-mel frames."""
+"""Audio streams: the latest usable recording of a case, as log-mel frames or as a waveform."""
 
-import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ingest.align.block import Block, Given
-from ingest.align.events import Cases, Seen, seen, sources_of
-from ingest.align.image import check_unchanged, latest, with_asset
-from ingest.errors import InputError, TaskError
+from ingest.align.events import STATIC, TIMELESS, Cases, Origin, Seen, seen, sources_of
+from ingest.align.image import with_asset
+from ingest.align.waveform import FORMS, Form, Made
+from ingest.errors import Complaint, InputError
+from ingest.signal_files import recording_sha256
 from ingest.statistics import StreamStatistics
 from ingest.task import AudioStream
 
-WINDOW_S = 0.064
-HOP_S = 0.032
-FLOOR = 1e-10  # power; 100 dB below a full-scale square wave
 CASES_AT_ONCE = 128
+BLOCK_BYTES = 1 << 26
+TRIES = 5  # recordings that are looked at for a case before it counts as having none
+MOMENT_S = 60.0  # a recording of at most so long counts as one moment, that of its time
+_MICROSECONDS = 1e6
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What was found for a case: the recording's event (-1: none), what became of it, and what is to be said.
+
+    left: kind and complaint of every recording that could not be used.
+    """
+
+    event: int
+    made: Made | None
+    problem: str = ""
+    note: str = ""
+    left: tuple[tuple[str, str], ...] = ()
+    tried: int = 0
 
 
 class AudioAligner:
-    """values (n, T, mels) in dB, observed and hours (n, T): the first `seconds` of the latest recording, T frames.
+    """values (n, T, F), observed (n, T[, F]), hours (n, T): the first `seconds` of the latest usable recording.
 
-    Frames beyond the end of a shorter recording are not observed. Every frame has the hours of its recording.
+    What is beyond the end of a shorter recording is not observed. Every element has the hours of its recording; what
+    a recording of more than a minute holds from after the index time is cut off, unless it is stated to have been
+    available by then. Where the latest recording is unusable the one before it is taken, and the case says so.
     """
 
     def __init__(self, spec: AudioStream, given: Given) -> None:
         self.spec, self.tally = spec, given.tally
         self.events, self.paths = with_asset(given.events.select(spec.codes), given.tally)
         self.sha256 = self.events.strings("asset_sha256")
-        self.frames = count_frames(round(spec.seconds * spec.sample_rate_hz), spec.sample_rate_hz)
-        self.bank = mel_filters(spec.mels, spec.sample_rate_hz)
-        if self.frames < 1 or not self.bank.any(1).all():
-            raise TaskError(
-                f"stream {given.stream}: expected at least one frame and fewer mels, "
-                f"got {spec.seconds} s and {spec.mels} mels at {spec.sample_rate_hz} Hz"
-            )
+        self.form: Form = FORMS[spec.form](spec, given.stream)
 
     @property
     def statistics(self) -> StreamStatistics:
-        return StreamStatistics(kind="audio", elements=self.frames, feature_shape=(self.spec.mels,))
+        return self.form.statistics
 
     def fit(self, training: Cases) -> None:
         """Nothing to learn."""
 
     def blocks(self, cases: Cases) -> Iterator[Block]:
         """Blocks of a few cases each, their recordings read in parallel."""
+        each = 4 * self.statistics.elements * self.statistics.feature_shape[0]
+        at_once = int(np.clip(BLOCK_BYTES // each, 1, CASES_AT_ONCE))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for start, some in cases.chunks(CASES_AT_ONCE):
-                pairs = latest(seen(self.events, some, self.spec.window_hours, self.tally), 1, self.tally)
-                yield self._block(start, some, pairs, list(pool.map(self._load, pairs.event)))
+            for start, some in cases.chunks(at_once):
+                pairs = seen(self.events, some, self.spec.window_hours, self.tally)
+                have, first = np.unique(pairs.case, return_index=True)
+                latest_first = [mine[::-1] for mine in np.split(pairs.event, first[1:])] if len(have) else []
+                indexes = some.index_time[have]
+                taken = list(pool.map(self._choose, latest_first, indexes))
+                yield self._block(start, some, have, taken, pairs)
 
     def empty(self) -> Block:
-        return self._block(0, Cases.none(), Seen(np.zeros(0, np.int64), np.zeros(0, np.int64)), [])
+        nobody = np.zeros(0, np.int64)
+        return self._block(0, Cases.none(), nobody, [], Seen(nobody, nobody))
 
-    def _block(self, start: int, cases: Cases, pairs: Seen, sounds: list[np.ndarray | InputError]) -> Block:
-        for sound in sounds:
-            if isinstance(sound, InputError):
-                self.tally.refuse("unreadable or changed", str(sound))
-        good = [sound for sound in sounds if isinstance(sound, np.ndarray)]
-        pairs = pairs.where(np.array([isinstance(sound, np.ndarray) for sound in sounds], bool))
+    def _block(self, start: int, cases: Cases, have: np.ndarray, taken: list[_Taken], pairs: Seen) -> Block:
+        for found in taken:
+            for kind, complaint in found.left:
+                self.tally.refuse(kind, complaint)
+        good = [(int(case), found) for case, found in zip(have, taken, strict=True) if found.made is not None]
         self.tally.add("used", len(good))
-        values = np.zeros((len(good), self.frames, self.spec.mels), np.float32)
-        observed = np.zeros((len(good), self.frames), bool)
-        for row, sound in enumerate(good):
-            values[row, : len(sound)] = sound
-            observed[row, : len(sound)] = True
-        hours = observed * cases.hours(pairs.case, self.events.time[pairs.event])[:, None]
-        rows = np.arange(len(good))
-        return Block(start + pairs.case, values, observed, hours, sources_of([(self.events, rows, pairs.event)]))
+        self.tally.add("older than the latest kept", len(pairs.case) - sum(found.tried for found in taken))
+        rows, case = np.arange(len(good)), np.array([case for case, _ in good], np.int64)
+        events = np.array([found.event for _, found in good], np.int64)
+        shape = (self.statistics.elements, *self.statistics.feature_shape)
+        values = np.zeros((len(good), *shape), np.float32)
+        observed = np.zeros((len(good), *self.form.observed_shape), bool)
+        for row, (_, found) in enumerate(good):
+            assert found.made is not None
+            values[row, : len(found.made.values)] = found.made.values
+            observed[row, : len(found.made.values)] = found.made.observed
+        there: np.ndarray = observed if observed.ndim == 2 else np.asarray(observed.any(2))
+        hours = there * cases.hours(case, self.events.time[events])[:, None]
+        last = there.shape[1] - there[:, ::-1].argmax(1)
+        return Block(
+            start + case,
+            values,
+            observed,
+            hours,
+            sources_of([Origin(self.events, rows, events, 0, last)]),
+            problems={start + int(c): found.problem for c, found in zip(have, taken, strict=True) if found.problem},
+            notes={start + int(c): found.note for c, found in zip(have, taken, strict=True) if found.note},
+        )
 
-    def _load(self, event: int) -> np.ndarray | InputError:
-        from ingest.sound_files import read_sound
+    def _choose(self, events: np.ndarray, index_time: int) -> _Taken:
+        """The latest recording that can be used. events: latest first."""
+        left: list[tuple[str, str]] = []
+        latest = ""
+        for tried, event in enumerate(events[:TRIES], 1):
+            try:
+                made = self._made(int(event), int(index_time))
+            except InputError as error:
+                why, kind, complaint = f"cannot be read: {_said(error.complaint)}", "unreadable or changed", str(error)
+            else:
+                if made.usable:
+                    place = f"recording {len(events) - tried + 1} of {len(events)}"
+                    note = f"{place}, since the latest could not be used: {latest}" if latest else ""
+                    return _Taken(int(event), made, made.problem, note, tuple(left), tried)
+                why, kind = made.problem or "nothing in it", "unusable"
+                complaint = f"{self.paths[event]}: {why}"
+            latest = latest or why
+            left.append((kind, complaint))
+        return _Taken(-1, None, latest, "", tuple(left), min(len(events), TRIES))
 
+    def _made(self, event: int, index_time: int) -> Made:
         path = Path(self.paths[event])
         try:
-            check_unchanged(path, self.sha256[event])
-            samples, rate_hz = read_sound(path)
-            mono = samples if samples.ndim == 1 else samples.mean(1)
-            sound = resample(mono, round(rate_hz), self.spec.sample_rate_hz)
-            sound = sound[: round(self.spec.seconds * self.spec.sample_rate_hz)]
-            frames = log_mel(sound, self.bank, self.spec.sample_rate_hz)
-        except InputError as error:
-            return error
-        if not len(frames):
-            return InputError(str(path), expected=f"at least {WINDOW_S} s of sound", got=f"{len(sound)} samples")
-        return frames
+            found = recording_sha256(path)
+        except OSError as error:
+            raise InputError(str(path), expected="a readable file", got=error.strerror or "an error") from None
+        expected = self.sha256[event]
+        if expected and found != expected:
+            raise InputError(
+                str(path), field="sha256", expected=f"{expected[:12]}…", got=f"{found[:12]}…", hint="ingest it again"
+            )
+        return self.form.make(path, self._most_seconds(event, index_time))
+
+    def _most_seconds(self, event: int, index_time: int) -> float:
+        """How much of a recording a case may see: up to the index time, unless all of it was available by then."""
+        time, known = int(self.events.time[event]), int(self.events.known[event])
+        if STATIC in (time, known) or index_time == TIMELESS or known > time:
+            return float("inf")
+        return max((index_time - time) / _MICROSECONDS, MOMENT_S)
 
 
-def resample(samples: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
-    """Change the sample rate, with a low-pass filter against aliasing."""
-    if from_hz == to_hz:
-        return samples.astype(np.float32)
-    from scipy.signal import resample_poly
-
-    common = math.gcd(from_hz, to_hz)
-    return np.asarray(resample_poly(samples.astype(np.float32), to_hz // common, from_hz // common), np.float32)
-
-
-def log_mel(samples: np.ndarray, bank: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Samples as (frames, mels) in dB: the power of Hann-windowed frames through the filter bank."""
-    window, hop, size = _sizes(rate_hz)
-    if len(samples) < window:
-        return np.zeros((0, len(bank)), np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
-    shape = np.hanning(window + 1)[:window]
-    power = np.abs(np.fft.rfft(frames * shape, size)) ** 2 / np.square(shape.sum())
-    return np.asarray(10 * np.log10(power @ bank.T + FLOOR), np.float32)
-
-
-def mel_filters(mels: int, rate_hz: int) -> np.ndarray:
-    """(mels, bins): triangles with centres evenly spaced in mel from 0 to half the sample rate.
-
-    mel = 2595 log10(1 + f / 700): Young et al., The HTK Book (version 3.4), section 5.4.
-    """
-    size = _sizes(rate_hz)[2]
-    top = 2595 * np.log10(1 + rate_hz / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, mels + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(size, 1 / rate_hz)[None]
-    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    rising, falling = (bins - low) / (centre - low), (high - bins) / (high - centre)
-    return np.asarray(np.clip(np.minimum(rising, falling), 0, None))
-
-
-def count_frames(samples: int, rate_hz: int) -> int:
-    """How many whole frames fit into so many samples."""
-    window, hop, _ = _sizes(rate_hz)
-    return 1 + (samples - window) // hop if samples >= window else 0
-
-
-def _sizes(rate_hz: int) -> tuple[int, int, int]:
-    """(window, hop, transform) in samples; the transform is twice the next power of two, for narrow low bands."""
-    window = round(WINDOW_S * rate_hz)
-    return window, round(HOP_S * rate_hz), 2 << (window - 1).bit_length()
+def _said(complaint: Complaint) -> str:
+    """A complaint without its file, whose name may be a person's."""
+    where = f"{complaint.field}: " if complaint.field else ""
+    return f"{where}expected {complaint.expected}, got {complaint.got}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 from ingest.align.events import Cases, Events
 from ingest.align.report import Tally
 from ingest.statistics import StreamStatistics
+from ingest.vocabulary import EMPTY, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,10 @@ class Block:
     """n cases that have the stream.
 
     case (n,): positions in the cases that were handed in. values (n, T, *feature), observed (n, T[, *feature]),
-    hours (n, T) as in `ingest.batch.Stream`. sources: row (0 ... n - 1), source_file, source_record, asset.
-    texts: for text streams, what was tokenised.
+    hours (n, T) as in `ingest.batch.Stream`. sources: where each element came from, as `events.sources_of` gives it.
+    texts: for text streams, what was tokenised. problems: cases (positions as in `case`) whose stream there was but
+    could not be used, or only in part, and why: one line without a person's data. notes: how it was made, where there
+    was a choice ("series 3 of 4: rule 1, 120 slices").
     """
 
     case: np.ndarray
@@ -27,13 +30,18 @@ class Block:
     hours: np.ndarray
     sources: pa.Table
     texts: tuple[str, ...] | None = None
+    problems: Mapping[int, str] = field(default_factory=dict)
+    notes: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Given:
     """What every aligner is built from, beside its part of the task.
 
-    levels, dtype: where a cohort grows, the levels that it has by feature, and the type that it keeps the stream in.
+    events: those of some whole subjects, or none where only shapes are asked for. levels: the texts of each feature
+    that has `levels: auto`, found among the training cases of all subjects. dtype: the type that the stream is kept
+    in, where that was decided over all subjects, or by the cohort that grows.
+    vocabulary: what codes and units mean. catalogue: what is known of every image and recording, by `asset_sha256`.
     """
 
     stream: str
@@ -41,18 +49,16 @@ class Given:
     tally: Tally
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     dtype: np.dtype | None = None
+    vocabulary: Vocabulary = EMPTY
+    catalogue: pa.Table | None = None
 
 
 class Aligner(Protocol):
-    """One stream of a task over the observations: built once, asked for chunks of cases."""
+    """One stream of a task over the observations of some whole subjects: built on them, asked for their cases."""
 
     @property
     def statistics(self) -> StreamStatistics:
-        """What is known before anything is fitted: kind, sizes, names, units, levels."""
-        ...
-
-    def fit(self, training: Cases) -> None:
-        """Learn what the training cases alone may decide (levels of categorical features)."""
+        """What is known before anything is fitted: kind, sizes, names, units, levels. It needs no observations."""
         ...
 
     def blocks(self, cases: Cases) -> Iterator[Block]:

@@ -1,119 +1,106 @@
-"""From the observation table and a task to a cohort: who, when, what, and every stream as arrays."""
+"""From observations and a task to a cohort: who, when, what, and every stream as arrays."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ingest.align.audio import AudioAligner
-from ingest.align.block import Aligner, Given
-from ingest.align.cases import Found, check_enough, find_cases
-from ingest.align.check import check_task, task_codes
-from ingest.align.events import TIMELESS, Events, Prepared, prepare_events
-from ingest.align.image import ImageAligner
-from ingest.align.report import AlignReport, SplitCounts, StreamReport, Tally
-from ingest.align.series import SeriesAligner
-from ingest.align.shard import StreamWriter, index_table
-from ingest.align.table import TableAligner
-from ingest.align.text import TextAligner
+from ingest.align.alone import alone
+from ingest.align.cases import Taken, check_enough
+from ingest.align.check import check_task
+from ingest.align.events import TIMELESS
+from ingest.align.report import AlignReport, SplitCounts, StreamReport
+from ingest.align.request import Request
+from ingest.align.source import ObservationSource, as_source
+from ingest.align.survey import Survey, levels_of, survey
+from ingest.align.write import Progress, Shard, write_shard
 from ingest.cohort import Cohort, open_cohort
-from ingest.errors import TaskError
-from ingest.files import replacing_folder, write_json, write_parquet
-from ingest.fit_statistics import Moments
+from ingest.errors import TaskError, TelltaleError
+from ingest.files import replacing_folder, write_json
 from ingest.split import PARTS, assign_splits
-from ingest.statistics import Statistics
 from ingest.task import Task
-
-CHUNK = 2048  # cases aligned together: what bounds memory
-Progress = Callable[[str, int, int], None]  # stage, done, of
+from ingest.vocabulary import EMPTY, Vocabulary
 
 
 def align(
-    observations: pa.Table,
+    observations: pa.Table | ObservationSource,
     task: Task,
     out: Path,
     *,
     subjects: Collection[int] | None = None,
     append: bool = False,
+    like: Cohort | None = None,
+    resplit: bool = False,
+    vocabulary: Vocabulary = EMPTY,
+    catalogue: pa.Table | None = None,
+    merged: Mapping[int, int] | None = None,
     progress: Progress | None = None,
 ) -> AlignReport:
     """Write the cohort of `task` to the folder `out` (as `ingest.cohort` describes) and say what went in and what not.
 
-    A cohort is replaced as a whole. With `append`, cases that it does not hold yet become a new shard instead; its
-    statistics, levels and splits stay as they were. `subjects` limits who is looked at. Raises TaskError, with
-    nothing written, where the task asks for what the observations do not hold.
+    A cohort is replaced as a whole. If it was of the same task (or else `like` is), its subjects keep their part of
+    the split, and its levels their places, unless `resplit`. With `append`, cases that it does not hold yet become a
+    new shard instead; its statistics, levels and splits stay as they were.
+
+    Observations are read some whole subjects at a time; the result does not depend on how many. `subjects` limits who
+    is looked at. vocabulary, catalogue: what codes and units mean, and what is known of every image. merged: subject
+    -> the one that it is read as, kept so that a change can be told. Raises TaskError, with nothing written, where
+    the task asks for what the observations do not hold.
     """
-    earlier = open_cohort(out) if append else None
-    if earlier is not None and _identity(earlier.task) != _identity(task):
-        raise TaskError(f"{out}: expected the task that this cohort was aligned with, got another; align anew")
-    codes = task_codes(task)
-    prepared = prepare_events(observations, codes, subjects, task.index.per_record)
-    check_task(task, prepared.code_counts, appending=append)
-    found = find_cases(prepared, task, _taken(earlier))
-    split = _split(task, prepared, found, earlier)
-    tallies = {name: Tally() for name in task.streams}
-    aligners = _aligners(task, prepared.events, tallies, earlier)
-    job = _Job(task, found, split, tallies, aligners, progress or (lambda stage, done, of: None))
-    if earlier is None:
-        check_enough(found, split == "train", task)
+    request = Request(task, as_source(observations), subjects, vocabulary, catalogue)
+    with alone(out):
+        check_task(task, request.source.code_counts, appending=append)
+        if append:
+            return _grow(request, out, progress)
+        settled = None if resplit else like or _same_task(out, task)
+        found = survey(request, Taken())
+        split = _split(task, found, settled)
+        check_enough(found.found, split == "train", task)
+        levels = levels_of(request, found.found.cases.take(split == "train"), settled)
+        shard = Shard(found.found.cases, split, levels, found.dtypes)
         with replacing_folder(out) as folder:
-            statistics, report = _write_shard(job, prepared, folder / "shards" / "00000", fit=True)
+            statistics, rows = write_shard(request, shard, folder / "shards" / "00000", progress)
+            report = replace(_report(task, found, shard, rows), merged=tuple(sorted((merged or {}).items())))
             write_json(folder / "task.json", task.model_dump(mode="json"))
             write_json(folder / "statistics.json", statistics.to_json())
             write_json(folder / "report.json", report.to_json())
-    elif len(found.cases):
-        number = int(earlier.index["shard"].max()) + 1
-        with replacing_folder(out / "shards" / f"{number:05d}") as folder:
-            _, report = _write_shard(job, prepared, folder, fit=False)
-            write_json(folder / "report.json", report.to_json())
-        write_json(out / "report.json", report.to_json())
-    else:
-        report = _report(job, prepared, {})
     return report
 
 
-@dataclass(frozen=True)
-class _Job:
-    task: Task
-    found: Found
-    split: np.ndarray
-    tallies: Mapping[str, Tally]
-    aligners: Mapping[str, Aligner]
-    progress: Progress
+def _grow(request: Request, out: Path, progress: Progress | None) -> AlignReport:
+    """Add the cases that the cohort does not hold as a new shard, with the levels and types that it has."""
+    task, earlier = request.task, open_cohort(out)
+    if _identity(earlier.task) != _identity(task):
+        raise TaskError(f"{out}: expected the task that this cohort was aligned with, got another; align anew")
+    found = survey(request, Taken(_taken(earlier)))
+    levels = {name: earlier.statistics.streams[name].levels for name in task.streams}
+    dtypes = {name: earlier.arrays(0, name).values.dtype for name in task.streams}
+    shard = Shard(found.found.cases, _split(task, found, earlier), levels, dtypes)
+    if not len(shard.cases):
+        return _report(task, found, shard, {})
+    number = int(earlier.index["shard"].max()) + 1
+    with replacing_folder(out / "shards" / f"{number:05d}") as folder:
+        _, rows = write_shard(request, shard, folder, progress)
+        report = _report(task, found, shard, rows)
+        write_json(folder / "report.json", report.to_json())
+    write_json(out / "report.json", {**report.to_json(), "merged": _merged(out)})
+    return report
 
 
-def _write_shard(job: _Job, prepared: Prepared, folder: Path, *, fit: bool) -> tuple[Statistics, AlignReport]:
-    """Align every stream into `folder`; fit the statistics on the training cases on the way, where `fit`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    cases, train = job.found.cases, job.split == "train"
-    rows, fitted = {}, {}
-    for number, (name, aligner) in enumerate(job.aligners.items()):
-        if fit:
-            aligner.fit(cases.take(train))
-        moments = Moments(aligner.statistics)
-        with StreamWriter(folder, name, len(cases), aligner.empty()) as writer:
-            for start, chunk in cases.chunks(CHUNK):
-                for block in aligner.blocks(chunk):
-                    writer.append(block, start)
-                    if fit:
-                        chosen = train[start + block.case]
-                        moments.add(block.values[chosen], block.observed[chosen])
-                    done = start + int(block.case[-1] + 1) if len(block.case) else start
-                    job.progress(name, number * len(cases) + done, len(job.aligners) * len(cases))
-        rows[name] = writer.row
-        fitted[name] = moments.statistics()
-    write_parquet(folder / "index.parquet", index_table(cases, job.split, rows))
-    prevalence = float(cases.target[train].mean()) if fit else float("nan")
-    return Statistics(fitted, int(train.sum()), prevalence), _report(job, prepared, rows)
+def _merged(out: Path) -> object:
+    """The merges that a cohort was aligned under: those of its oldest cases, since later ones are still to be told."""
+    return json.loads((out / "report.json").read_text()).get("merged", [])
 
 
-def _report(job: _Job, prepared: Prepared, rows: Mapping[str, np.ndarray]) -> AlignReport:
-    found = job.found
+def _report(task: Task, known: Survey, shard: Shard, rows: Mapping[str, np.ndarray]) -> AlignReport:
+    found = known.found
     event = found.cases.target == 1
     nobody = np.full(len(found.cases), -1)
+    tallies = {name: shard.tallies[name] for name in task.streams}
     streams = {
         name: StreamReport(
             present=int((rows.get(name, nobody) >= 0).sum()),
@@ -121,13 +108,13 @@ def _report(job: _Job, prepared: Prepared, rows: Mapping[str, np.ndarray]) -> Al
             left_out={what: count for what, count in sorted(tally.counts.items()) if what != "used"},
             refusals=tuple(tally.refusals),
         )
-        for name, tally in job.tallies.items()
+        for name, tally in tallies.items()
     }
-    parts = {part: job.split == part for part in PARTS}
+    parts = {part: shard.split == part for part in PARTS}
     return AlignReport(
-        task=job.task.name,
-        subjects=prepared.subjects,
-        subjects_without_index=found.subjects_without_index,
+        task=task.name,
+        subjects=known.subjects,
+        subjects_without_index=known.subjects - found.subjects,
         candidates=found.candidates,
         already_there=found.already_there,
         cases=len(found.cases),
@@ -140,55 +127,41 @@ def _report(job: _Job, prepared: Prepared, rows: Mapping[str, np.ndarray]) -> Al
     )
 
 
-def _aligners(task: Task, events: Events, tallies: Mapping[str, Tally], earlier: Cohort | None) -> dict[str, Aligner]:
-    aligners = {}
-    for name, spec in task.streams.items():
-        given = Given(name, events, tallies[name])
-        if earlier is not None:
-            dtype = earlier.arrays(0, name).values.dtype
-            given = Given(name, events, tallies[name], earlier.statistics.streams[name].levels, dtype)
-        aligners[name] = ALIGNERS[spec.kind](spec, given)
-    return aligners
-
-
-def _split(task: Task, prepared: Prepared, found: Found, earlier: Cohort | None) -> np.ndarray:
-    settled, boundaries = None, None
-    if earlier is not None:
-        index = earlier.index
-        settled = dict(zip(index["subject_id"].astype(int), index["split"], strict=True))
+def _split(task: Task, known: Survey, settled: Cohort | None) -> np.ndarray:
+    """The part of each case; who is in the `settled` cohort stays where he is."""
+    parts, boundaries = None, None
+    if settled is not None:
+        index = settled.index
+        parts = dict(zip(index["subject_id"].astype(int), index["split"], strict=True))
         if task.split.by == "time":
-            first, second = (_earliest(index[index["split"].isin(parts)]) for parts in (PARTS[1:], PARTS[2:]))
+            first, second = (_earliest(index[index["split"].isin(later)]) for later in (PARTS[1:], PARTS[2:]))
             boundaries = (first, second)
+    cases = known.found.cases
     return assign_splits(
         task.split,
-        found.cases.subject,
-        found.cases.index_time,
-        _groups(task, prepared.events),
-        outcome=found.cases.target,
-        settled=settled,
+        cases.subject,
+        cases.index_time,
+        known.groups,
+        outcome=cases.target,
+        settled=parts,
         boundaries=boundaries,
     )
+
+
+def _same_task(out: Path, task: Task) -> Cohort | None:
+    """The cohort that is there already, if it is of this very task."""
+    try:
+        held = open_cohort(out)
+    except TelltaleError:
+        return None
+    return held if _identity(held.task) == _identity(task) else None
 
 
 def _earliest(index: pd.DataFrame) -> int:
     return int(index["index_time"].to_numpy("datetime64[us]").min().astype(np.int64)) if len(index) else int(TIMELESS)
 
 
-def _groups(task: Task, events: Events) -> dict[int, str]:
-    """subject -> its earliest stated group."""
-    if task.split.group_by is None:
-        return {}
-    held = events.select((task.split.group_by,))
-    groups: dict[int, str] = {}
-    for subject, text in zip(held.table["subject_id"].to_pylist(), held.texts(), strict=True):
-        if text is not None:
-            groups.setdefault(subject, text)
-    return groups
-
-
-def _taken(earlier: Cohort | None) -> list[tuple[str, int, int, str, str]]:
-    if earlier is None:
-        return []
+def _taken(earlier: Cohort) -> list[tuple[str, int, int, str, str]]:
     index = earlier.index
     times = index["index_time"].to_numpy("datetime64[us]")
     micros = np.where(np.isnat(times), TIMELESS, times.astype(np.int64))
@@ -198,17 +171,7 @@ def _taken(earlier: Cohort | None) -> list[tuple[str, int, int, str, str]]:
 
 def _identity(task: Task) -> dict[str, object]:
     """What decides how a task is aligned: all but the model's own settings."""
-    plain = task.model_dump(mode="json", exclude={"model", "title"})
+    plain = task.model_dump(mode="json", exclude={"model", "title", "allow_different_windows"})
     for stream in plain["streams"].values():
         stream.pop("encoder")
     return plain
-
-
-# stream kind -> what aligns it; each takes its own part of a task and a `Given`
-ALIGNERS: dict[str, Callable[..., Aligner]] = {
-    "table": TableAligner,
-    "series": SeriesAligner,
-    "image": ImageAligner,
-    "text": TextAligner,
-    "audio": AudioAligner,
-}

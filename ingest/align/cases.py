@@ -1,12 +1,13 @@
 """Who is asked about, when, and what came of it: the cases of a task."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ingest.align.events import HOUR_US, STATIC, TIMELESS, Cases, Events, Prepared, Seen, owned, seen
+from ingest.align.events import HOUR_US, STATIC, TIMELESS, Cases, Events, Seen, owned, seen
+from ingest.align.prepare import Prepared
 from ingest.errors import TaskError
 from ingest.observations import BIRTH_CODE
 from ingest.task import Condition, Task
@@ -19,22 +20,47 @@ OUTCOME_UNKNOWN = "outcome unknown"
 
 @dataclass(frozen=True)
 class Found:
-    """The cases of a task after its conditions, and what was left out on the way."""
+    """The cases of a task after its conditions, and what was left out on the way. subjects: who has the index event."""
 
     cases: Cases
     candidates: int
     already_there: int
-    subjects_without_index: int
-    excluded: dict[str, int]
+    subjects: int
+    excluded: Mapping[str, int]
     unknown_target: int
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Found]") -> "Found":
+        """What was found in several chunks of subjects, in their order."""
+        excluded: Counter[str] = Counter()
+        for part in parts:
+            excluded.update(part.excluded)
+        counts = {
+            name: sum(getattr(part, name) for part in parts)
+            for name in ("candidates", "already_there", "subjects", "unknown_target")
+        }
+        return cls(cases=Cases.joined([part.cases for part in parts]), excluded=dict(excluded), **counts)
 
-def find_cases(prepared: Prepared, task: Task, taken: Sequence[tuple[str, int, int, str, str]] = ()) -> Found:
-    """The cases of `task`. `taken` holds what a cohort has already: (case_id, subject, index time, file, record)."""
+
+class Taken:
+    """The cases that a cohort has already: (case_id, subject, index time, file, record) of each."""
+
+    def __init__(self, cases: Iterable[tuple[str, int, int, str, str]] = ()) -> None:
+        self.keys: set[tuple[int, int, str, str]] = set()
+        self.ids: set[str] = set()
+        self.highest: dict[int, int] = {}  # subject -> the number of its last case
+        for case_id, subject, time, file, record in cases:
+            self.ids.add(case_id)
+            self.keys.add((subject, time, file, record))
+            number = case_id.removeprefix(f"{subject}-")
+            self.highest[subject] = max(self.highest.get(subject, 0), int(number) if number.isdigit() else 0)
+
+
+def find_cases(prepared: Prepared, task: Task, taken: Taken | None = None) -> Found:
+    """The cases of `task` among these subjects, those that are `taken` left out."""
     candidates = _record_cases(prepared) if task.index.per_record else _event_cases(prepared.events, task)
-    subjects = len(np.unique(prepared.records.subject if prepared.records else candidates.subject))
     several = task.index.per_record is not None or task.index.which == "each"
-    fresh, cases = _leave_out_taken(candidates, taken, several=several)
+    fresh, cases = _leave_out_taken(candidates, taken or Taken(), several=several)
     excluded: Counter[str] = Counter()
     unknown = 0
     parts: list[np.ndarray] = []
@@ -59,21 +85,24 @@ def find_cases(prepared: Prepared, task: Task, taken: Sequence[tuple[str, int, i
         cases=chosen,
         candidates=len(candidates),
         already_there=len(candidates) - int(fresh.sum()),
-        subjects_without_index=prepared.subjects - subjects,
+        subjects=len(np.unique(prepared.records.subject if prepared.records else candidates.subject)),
         excluded={name: count for name, count in excluded.items() if count},
         unknown_target=unknown,
     )
 
 
-def ages(events: Events, cases: Cases) -> np.ndarray:
-    """(C,) years from birth to the index time, NaN where the birth is unknown or later. `events`: MEDS_BIRTH alone."""
-    age = np.full(len(cases), np.nan)
+def ages(events: Events, cases: Cases) -> tuple[np.ndarray, np.ndarray]:
+    """(years from birth to the index time, NaN where the birth is unknown or later; the event that says so or -1).
+
+    Both (C,). `events`: MEDS_BIRTH alone.
+    """
+    age, said = np.full(len(cases), np.nan), np.full(len(cases), -1)
     pairs = seen(events, cases)
     pairs = pairs.where(events.time[pairs.event] != STATIC)
     case, first = np.unique(pairs.case, return_index=True)
-    born = events.time[pairs.event[first]]
-    age[case] = (cases.index_time[case] - born) / YEAR_US
-    return age
+    said[case] = pairs.event[first]
+    age[case] = (cases.index_time[case] - events.time[said[case]]) / YEAR_US
+    return age, said
 
 
 def _event_cases(events: Events, task: Task) -> Cases:
@@ -108,7 +137,7 @@ def _record_cases(prepared: Prepared) -> Cases:
     n = len(records.subject)
     return Cases(
         case_id=_names(records.subject, _numbers_within(records.subject)),
-        owner=np.arange(n),
+        owner=records.first + np.arange(n),
         subject=records.subject,
         index_time=np.full(n, TIMELESS),
         target=np.full(n, np.nan, np.float32),
@@ -129,26 +158,22 @@ def _names(subject: np.ndarray, number: np.ndarray | None) -> np.ndarray:
     return np.array([f"{s}-{k}" for s, k in zip(subject, number, strict=True)], object)
 
 
-def _leave_out_taken(
-    candidates: Cases, taken: Sequence[tuple[str, int, int, str, str]], *, several: bool
-) -> tuple[np.ndarray, Cases]:
+def _leave_out_taken(candidates: Cases, taken: Taken, *, several: bool) -> tuple[np.ndarray, Cases]:
     """(which candidates are new, those), numbered on from the subject's last where a number is taken."""
-    if not taken:
+    if not taken.ids:
         return np.ones(len(candidates), bool), candidates
-    ids = {case_id for case_id, *_ in taken}
     if not several:
-        fresh = np.array([case_id not in ids for case_id in candidates.case_id], bool)
+        fresh = np.array([case_id not in taken.ids for case_id in candidates.case_id], bool)
         return fresh, candidates.take(fresh)
-    keys = {(subject, time, file, record) for _, subject, time, file, record in taken}
     mine = zip(candidates.subject, candidates.index_time, candidates.record_file, candidates.record, strict=True)
-    fresh = np.array([(int(s), int(t), f or "", r or "") not in keys for s, t, f, r in mine], bool)
+    fresh = np.array([(int(s), int(t), f or "", r or "") not in taken.keys for s, t, f, r in mine], bool)
     cases = candidates.take(fresh)
-    highest: Counter[int] = Counter()
-    for case_id in [*ids, *cases.case_id]:
-        subject, number = case_id.rsplit("-", 1)
-        highest[int(subject)] = max(highest[int(subject)], int(number))
+    highest: dict[int, int] = {}
+    for subject, case_id in zip(cases.subject.tolist(), cases.case_id, strict=True):
+        known = highest.get(subject, taken.highest.get(subject, 0))
+        highest[subject] = max(known, int(case_id.rsplit("-", 1)[1]))
     names = cases.case_id.copy()
-    for i in np.flatnonzero([case_id in ids for case_id in names]):
+    for i in np.flatnonzero([case_id in taken.ids for case_id in names]):
         subject = int(cases.subject[i])
         highest[subject] += 1
         names[i] = f"{subject}-{highest[subject]}"
@@ -157,6 +182,11 @@ def _leave_out_taken(
 
 def _conditions(task: Task) -> list[tuple[Condition, bool]]:
     return [(c, True) for c in task.include] + [(c, False) for c in task.exclude]
+
+
+def condition_codes(task: Task) -> set[str]:
+    """The codes that decide who is in."""
+    return {code for condition, _ in _conditions(task) for code in _codes(condition)}
 
 
 def _codes(condition: Condition) -> set[str]:
@@ -168,7 +198,7 @@ def _meets(condition: Condition, events: Events, cases: Cases) -> np.ndarray:
     met = np.zeros(len(cases), bool)
     coded = [code for code in condition.codes if code != AGE_CODE]
     if len(coded) < len(condition.codes):
-        age = ages(events.select((BIRTH_CODE,)), cases)
+        age, _ = ages(events.select((BIRTH_CODE,)), cases)
         met |= ~np.isnan(age) & _compares(condition, age)
     events = events.select(coded)
     fits = np.ones(len(events), bool)

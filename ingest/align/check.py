@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from ingest.align.cases import AGE_CODE
 from ingest.errors import TaskError
 from ingest.observations import BIRTH_CODE
-from ingest.task import SeriesStream, StreamSpec, TableStream, Task
+from ingest.task import Feature, ImageStream, SeriesStream, StreamSpec, TableStream, Task
 
 SUGGESTIONS = 8
 
@@ -18,18 +18,29 @@ def task_codes(task: Task) -> set[str]:
         codes.update(BIRTH_CODE if code == AGE_CODE else code for code in condition.codes)
     codes.update(task.target.events)
     codes.update(filter(None, (task.target.label, task.split.group_by)))
-    for spec in task.streams.values():
-        codes.update(stream_codes(spec))
-    return codes
+    return codes | input_codes(task)
+
+
+def input_codes(task: Task) -> set[str]:
+    """The codes that the streams of a task read."""
+    return set().union(*(stream_codes(spec) for spec in task.streams.values()))
+
+
+def features_of(spec: StreamSpec) -> tuple[Feature, ...]:
+    """The features of a table, the channels of a series; none of any other stream."""
+    if isinstance(spec, TableStream):
+        return spec.features
+    return spec.channels if isinstance(spec, SeriesStream) else ()
 
 
 def stream_codes(spec: StreamSpec) -> set[str]:
     """The codes that a stream reads."""
-    if isinstance(spec, TableStream | SeriesStream):
-        features = spec.features if isinstance(spec, TableStream) else spec.channels
+    if features := features_of(spec):
         derived = {BIRTH_CODE for feature in features if feature.derive == "age"}
         return derived.union(*(feature.codes for feature in features))
-    return set(spec.codes)
+    if isinstance(spec, ImageStream):
+        return {*spec.codes, *spec.mask_codes}
+    return set() if isinstance(spec, TableStream | SeriesStream) else set(spec.codes)
 
 
 def check_task(task: Task, code_counts: Mapping[str, int], *, appending: bool) -> None:
@@ -44,6 +55,11 @@ def check_task(task: Task, code_counts: Mapping[str, int], *, appending: bool) -
     index = str(task.index.event or task.index.per_record)
     if not appending and index not in code_counts:
         raise TaskError(_nothing(f"task {task.name}, index", {index}, code_counts))
+    if task.index.event in task.target.events and task.index.offset_hours < 0:
+        raise TaskError(
+            f"task {task.name}, index: expected a moment that does not depend on the outcome, got one before {index}, "
+            "which is the outcome: only those who have it would be asked about, and their windows would end at it"
+        )
     if not task.timed:
         _check_timeless(task)
 
@@ -57,6 +73,8 @@ def _check_timeless(task: Task) -> None:
     for name, spec in task.streams.items():
         if spec.window_hours is not None:
             raise TaskError(f"{where}, stream {name}: expected no window_hours, got {spec.window_hours}")
+        if narrowed := [f.name for f in features_of(spec) if f.window_hours is not None]:
+            raise TaskError(f"{where}, stream {name}: expected no window_hours, got that of {narrowed}")
         if isinstance(spec, TableStream) and any(f.derive == "age" for f in spec.features):
             raise TaskError(f"{where}, stream {name}: expected the code of an age in years, got derive: age")
     if task.target.label is None:

@@ -1,12 +1,12 @@
-"""Observations of a task's codes as sorted columns, and which of them a case may see."""
+"""Observations of a task's codes as sorted columns, which of them a case may see, and what came of them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingest.align.report import Tally
 from ingest.observations import SCHEMA
@@ -17,43 +17,85 @@ HOUR_US = 3_600_000_000
 
 
 @dataclass(frozen=True)
+class Held:
+    """The observation table that events are rows of. Columns are taken when they are asked for, texts above all.
+
+    order (E,): the row of the table of each event, in the events' own order. codes: the distinct ones, sorted.
+    """
+
+    table: pa.Table  # with the columns of SCHEMA
+    order: np.ndarray
+    codes: tuple[str, ...]
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """(E,) float64, NaN where there is no number."""
+        numbers = np.asarray(self.table["numeric_value"].to_numpy(zero_copy_only=False), np.float64)
+        return np.asarray(numbers[self.order])
+
+    def column(self, name: str, rows: np.ndarray) -> pa.ChunkedArray:
+        """A column of the events at `rows`."""
+        return self.table[name].take(pa.array(self.order[rows]))
+
+
+@dataclass(frozen=True)
 class Events:
-    """E observations in order of (owner, time, time known, code, value, ...), so that input order never matters.
+    """E observations in order of (owner, time, release, code, value, ...), so that input order never matters.
 
     owner: the subject, or for `per_record` tasks the number of the record. time, known: microseconds since 1970;
-    `known` is when the system could first use the value, max(time, available_time).
+    `known` is when the value counts as known by the task's clock: max(time, available_time), or `time` alone.
+    code: positions in `held.codes`. rows: positions among all the events that `held` has, ascending.
     """
 
     owner: np.ndarray
     time: np.ndarray
     known: np.ndarray
-    table: pa.Table  # the same rows, with the columns of SCHEMA
+    code: np.ndarray
+    rows: np.ndarray
+    held: Held
 
     def __len__(self) -> int:
         return len(self.owner)
 
     def select(self, codes: Collection[str]) -> "Events":
         """The observations of these codes."""
-        return self.take(pc.is_in(self.table["code"], pa.array(sorted(codes), pa.string())).to_numpy())
+        wanted = np.array([code in codes for code in self.held.codes], bool)
+        return self.take(wanted[self.code])
 
     def take(self, mask: np.ndarray) -> "Events":
-        """The observations where `mask` (E,) is true."""
-        return Events(self.owner[mask], self.time[mask], self.known[mask], self.table.filter(pa.array(mask)))
+        """The observations where `mask` (E,) is true, or at these ascending positions."""
+        at = np.flatnonzero(mask) if mask.dtype == bool else mask
+        return Events(self.owner[at], self.time[at], self.known[at], self.code[at], self.rows[at], self.held)
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """The observations with all columns of SCHEMA. `column` is cheaper where one is enough."""
+        return self.held.table.take(pa.array(self.held.order[self.rows]))
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """(E,) one column of SCHEMA."""
+        return self.held.column(name, self.rows)
 
     def numbers(self) -> np.ndarray:
         """(E,) float64, NaN where there is no number."""
-        return np.asarray(self.table["numeric_value"].to_numpy(zero_copy_only=False), np.float64)
+        return np.asarray(self.held.numbers[self.rows])
 
     def texts(self) -> pd.Series:
         """(E,) the text of each observation; that of a number where only a number was given; None where neither."""
-        texts = self.table["text_value"].to_pandas().astype(object)
+        texts = self.column("text_value").to_pandas().astype(object)
         bare = texts.isna().to_numpy() & np.isfinite(self.numbers())
         texts[bare] = [f"{number:g}" for number in self.numbers()[bare]]
         return texts.where(texts.notna(), None)
 
     def strings(self, column: str) -> np.ndarray:
         """(E,) a text column as objects, None where null."""
-        return np.array(self.table[column].to_pylist(), object)
+        return np.array(self.column(column).to_pylist(), object)
+
+    @classmethod
+    def none(cls) -> "Events":
+        """No events."""
+        whole = np.zeros(0, np.int64)
+        return cls(whole, whole, whole, whole, whole, Held(SCHEMA.empty_table(), whole, ()))
 
 
 @dataclass(frozen=True)
@@ -75,8 +117,8 @@ class Cases:
     def __len__(self) -> int:
         return len(self.owner)
 
-    def take(self, rows: np.ndarray) -> "Cases":
-        """The cases at `rows` (bool or positions)."""
+    def take(self, rows: "np.ndarray | slice") -> "Cases":
+        """The cases at `rows` (bool, positions or a slice)."""
         return Cases(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     @property
@@ -90,10 +132,15 @@ class Cases:
         whole, words = np.zeros(0, np.int64), np.zeros(0, object)
         return cls(words, whole, whole, whole, np.zeros(0, np.float32), words, words)
 
+    @classmethod
+    def joined(cls, parts: "Sequence[Cases]") -> "Cases":
+        """All of them, one part after another."""
+        every = [cls.none(), *parts]
+        return cls(*(np.concatenate([getattr(part, name) for part in every]) for name in cls.__dataclass_fields__))
+
     def chunks(self, size: int) -> "list[tuple[int, Cases]]":
         """Runs of at most `size` cases, each with the position of its first."""
-        starts = range(0, len(self), size)
-        return [(start, self.take(np.arange(start, min(start + size, len(self))))) for start in starts]
+        return [(start, self.take(slice(start, start + size))) for start in range(0, len(self), size)]
 
     def hours(self, case: np.ndarray, time: np.ndarray) -> np.ndarray:
         """Hours from the index time of `case` (P,) to `time` (P,): negative before; 0 for static facts."""
@@ -142,126 +189,48 @@ def owned(events: Events, cases: Cases) -> Seen:
     return Seen(case, np.repeat(low, counts) + within)
 
 
+SOURCE_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64()),  # in the stream's arrays
+        pa.field("element", pa.int32()),  # in T: the first that this observation gave something to
+        pa.field("count", pa.int32()),  # of elements in a run from there on
+        pa.field("feature", pa.int32()),  # in the last axis; -1: all of it
+        *(SCHEMA.field(name) for name in ("source_file", "source_record", "asset", "time", "available_time")),
+    ]
+)
+_NUMBERS = SOURCE_SCHEMA.names[:4]
+
+
 @dataclass(frozen=True)
-class Records:
-    """The source records that are cases of a `per_record` task, in order: owner n is the n-th."""
-
-    subject: np.ndarray
-    file: np.ndarray
-    record: np.ndarray
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The sorted events of a task's codes, and what surrounds them.
-
-    subjects: how many were looked at. code_counts: the observations of every code of the whole table, of the task or
-    not. records: where they are the cases.
-    """
+class Origin:
+    """Which elements which observations gave: (P,) arrays, or one number for all. Rows below 0 are left out."""
 
     events: Events
-    subjects: int
-    code_counts: dict[str, int]
-    records: Records | None = None
+    row: np.ndarray
+    event: np.ndarray
+    element: "np.ndarray | int" = 0
+    count: "np.ndarray | int" = 1
+    feature: "np.ndarray | int" = -1
 
 
-def prepare_events(
-    observations: pa.Table, codes: Collection[str], subjects: Collection[int] | None, per_record: str | None
-) -> Prepared:
-    """Choose the rows of a task's codes (and subjects) and bring them into their one order."""
-    table = conform(observations)
-    counted = pc.value_counts(table["code"].combine_chunks())
-    code_counts = {str(c["values"]): int(c["counts"]) for c in counted.to_pylist()}
-    if subjects is not None:
-        table = table.filter(pc.is_in(table["subject_id"], pa.array(sorted(subjects), pa.int64())))
-    n_subjects = pc.count_distinct(table["subject_id"]).as_py()
-    table = table.filter(pc.is_in(table["code"], pa.array(sorted(codes), pa.string()))).combine_chunks()
-    owner = table["subject_id"].to_numpy()
-    records = None
-    if per_record is not None:
-        owner, records = _number_records(table, per_record)
-        table, owner = table.filter(pa.array(owner >= 0)), owner[owner >= 0]
-    return Prepared(_sorted_events(table, owner), n_subjects, code_counts, records)
+def sources_of(origins: Sequence[Origin]) -> pa.Table:
+    """Where every element came from, in order of row, element, feature and time: `SOURCE_SCHEMA`.
 
-
-def conform(observations: pa.Table) -> pa.Table:
-    """The table with exactly the columns of SCHEMA; a plain MEDS table lacks some, and they become null."""
-    columns = [
-        observations[f.name].cast(f.type)
-        if f.name in observations.column_names
-        else pa.nulls(observations.num_rows, f.type)
-        for f in SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
-
-
-def _sorted_events(table: pa.Table, owner: np.ndarray) -> Events:
-    time = _microseconds(table["time"])
-    known = np.maximum(time, _microseconds(table["available_time"]))
-    code = _ranks(table["code"])
-    number = np.asarray(table["numeric_value"].to_numpy(zero_copy_only=False), np.float64)
-    keys: list[np.ndarray] = [number, code, known, time, owner]
-    order = np.lexsort(keys)
-    same = np.ones(max(len(order) - 1, 0), bool)
-    for key in keys:
-        ordered = key[order]
-        same &= (ordered[1:] == ordered[:-1]) | ((ordered[1:] != ordered[1:]) & (ordered[:-1] != ordered[:-1]))
-    if same.any():  # equal so far: only then are the texts worth ranking
-        tied = order[np.flatnonzero(np.append(same, False) | np.append(False, same))]
-        rank = np.zeros(len(order), np.int64)
-        names = ["text_value", "unit", "asset", "asset_sha256", "source_file", "source_record"]
-        some = table.take(pa.array(tied)).select(names).to_pandas().astype(object).fillna("")
-        rank[tied] = some.groupby(names, sort=True).ngroup().to_numpy()
-        order = np.lexsort([rank, *keys])
-    return Events(owner[order], time[order], known[order], table.take(pa.array(order)))
-
-
-def _number_records(table: pa.Table, per_record: str) -> tuple[np.ndarray, Records]:
-    """(owner (E,) the record's number or -1 where it has no such code, the records in order of subject and time)."""
-    keys = ["subject_id", "source_file", "source_record"]
-    frame = table.select(keys).to_pandas()
-    frame["source_file"] = frame["source_file"].astype(object).fillna("")
-    frame["source_record"] = frame["source_record"].astype(object).fillna("")
-    frame["time"] = _microseconds(table["time"])
-    holding = frame[pc.equal(table["code"], per_record).to_numpy(zero_copy_only=False)]
-    firsts = holding.groupby(keys, as_index=False)["time"].min()
-    firsts["length"] = firsts["source_record"].str.len()  # "row 9" before "row 10"
-    firsts = firsts.sort_values(["subject_id", "time", "source_file", "length", "source_record"], ignore_index=True)
-    firsts["owner"] = np.arange(len(firsts))
-    owner = frame[keys].merge(firsts[[*keys, "owner"]], on=keys, how="left")["owner"].fillna(-1).to_numpy(np.int64)
-    records = Records(
-        firsts["subject_id"].to_numpy(np.int64),
-        firsts["source_file"].to_numpy(object),
-        firsts["source_record"].to_numpy(object),
-    )
-    return owner, records
-
-
-def _microseconds(column: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.fill_null(column.cast(pa.int64()), int(STATIC)).to_numpy())
-
-
-def _ranks(column: pa.ChunkedArray) -> np.ndarray:
-    """(E,) the place of each text among the distinct ones in order."""
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    place = np.argsort(np.argsort(np.array(encoded.dictionary.to_pylist(), dtype=object)))
-    indices = encoded.indices.to_numpy(zero_copy_only=False)
-    return place[indices] if len(place) else np.zeros(0, np.int64)
-
-
-def sources_of(parts: Sequence[tuple[Events, np.ndarray, np.ndarray]]) -> pa.Table:
-    """Where values came from, in order of row and without repeats: row, source_file, source_record, asset.
-
-    parts: (events, the row of each value, the position of its event); rows below 0 are left out.
+    All origins are events of one table.
     """
-    names = ["source_file", "source_record", "asset"]
-    schema = pa.schema([pa.field("row", pa.int64()), *(SCHEMA.field(name) for name in names)])
-    tables = [schema.empty_table()]
-    for events, row, event in parts:
-        kept = row >= 0
-        taken = events.table.select(names).take(pa.array(event[kept]))
-        tables.append(taken.add_column(0, schema.field("row"), pa.array(row[kept], pa.int64())))
-    everything = pa.concat_tables(tables).group_by(schema.names, use_threads=False).aggregate([])
-    return everything.select(schema.names).sort_by([(name, "ascending") for name in schema.names])
+    if not origins:
+        return SOURCE_SCHEMA.empty_table()
+    held = origins[0].events.held
+    assert all(origin.events.held is held for origin in origins)
+    kept = [origin.row >= 0 for origin in origins]
+    numbers = {
+        name: np.concatenate(
+            [np.broadcast_to(getattr(o, name), o.row.shape)[at] for o, at in zip(origins, kept, strict=True)]
+        )
+        for name in _NUMBERS
+    }
+    place = np.concatenate([o.events.rows[o.event[at]] for o, at in zip(origins, kept, strict=True)])
+    order = np.lexsort([place, numbers["count"], numbers["feature"], numbers["element"], numbers["row"]])
+    columns = [pa.array(numbers[name][order], SOURCE_SCHEMA.field(name).type) for name in _NUMBERS]
+    taken = held.table.select(SOURCE_SCHEMA.names[4:]).take(pa.array(held.order[place[order]]))
+    return pa.Table.from_arrays([*columns, *taken.columns], schema=SOURCE_SCHEMA)

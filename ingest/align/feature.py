@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 
 from ingest.align.events import Cases, Events, Seen, seen
 from ingest.align.report import Tally
 from ingest.errors import TaskError
 from ingest.task import Feature
+from ingest.vocabulary import EMPTY, Vocabulary
 
 # Why an observation does not count, by position; 0: it does.
 REASONS = ("", "wrong unit", "not a number", "not a text", "implausible")
@@ -18,21 +19,29 @@ REASONS = ("", "wrong unit", "not a number", "not a text", "implausible")
 
 @dataclass(frozen=True)
 class Column:
-    """A feature with its observations. value (E,): the number, or the position in `texts`; reason (E,): of REASONS."""
+    """A feature with its observations. value (E,): the number, or the position in `texts`; reason (E,): of REASONS.
+
+    converted (E,): which numbers came in another unit than the feature's.
+    """
 
     feature: Feature
     events: Events
     value: np.ndarray
     reason: np.ndarray
     texts: tuple[str, ...] = ()
+    converted: np.ndarray | None = None
 
     @property
     def categorical(self) -> bool:
         return self.feature.levels is not None
 
 
-def build_column(feature: Feature, events: Events) -> Column:
-    """Judge every observation of a feature once. Presence features (any, count) take any observation of their codes."""
+def build_column(feature: Feature, events: Events, vocabulary: Vocabulary = EMPTY) -> Column:
+    """Judge every observation of a feature once. Presence features (any, count) take any observation of their codes.
+
+    What states another unit than the feature's is converted by the vocabulary where it can be, and else does not
+    count. What states none is taken.
+    """
     events = events.select(feature.codes)
     reason = np.zeros(len(events), np.int8)
     if feature.reduce in ("any", "count"):
@@ -43,15 +52,38 @@ def build_column(feature: Feature, events: Events) -> Column:
         distinct = sorted(set(texts.dropna()))
         place = {text: i for i, text in enumerate(distinct)}
         return Column(feature, events, texts.map(place).fillna(0).to_numpy(np.float64), reason, tuple(distinct))
-    value = events.numbers()
+    value, converted, wrong = _in_unit(feature, events, vocabulary)
     if feature.plausible is not None:
         low, high = feature.plausible
         reason[~((value >= low) & (value <= high))] = REASONS.index("implausible")
     reason[~np.isfinite(value)] = REASONS.index("not a number")
-    if feature.unit is not None:
-        other = pc.fill_null(pc.not_equal(events.table["unit"], feature.unit), fill_value=False)
-        reason[other.to_numpy()] = REASONS.index("wrong unit")
-    return Column(feature, events, np.where(reason == 0, value, 0.0), reason)
+    reason[wrong] = REASONS.index("wrong unit")
+    return Column(feature, events, np.where(reason == 0, value, 0.0), reason, converted=converted)
+
+
+def _in_unit(
+    feature: Feature, events: Events, vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """(the numbers in the feature's unit (E,), which were converted, which are in a unit that does not convert)."""
+    value, wrong = events.numbers(), np.zeros(len(events), bool)
+    if feature.unit is None or not len(events):
+        return value, None, wrong
+    units = events.column("unit")
+    encoded = (units.combine_chunks() if isinstance(units, pa.ChunkedArray) else units).dictionary_encode()
+    stated = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    converted = np.zeros(len(events), bool)
+    for number, unit in enumerate(encoded.dictionary.to_pylist()):
+        if unit == feature.unit:
+            continue
+        for code in np.unique(events.code[stated == number]).tolist():
+            here = (stated == number) & (events.code == code)
+            found = vocabulary.conversion(events.held.codes[code], unit, feature.unit)
+            if found is None:
+                wrong |= here
+            else:
+                value = np.where(here, value * found[0] + found[1], value)
+                converted |= here
+    return value, converted, wrong
 
 
 def usable(column: Column, cases: Cases, window_hours: float | None, tally: Tally) -> Seen:
@@ -61,6 +93,8 @@ def usable(column: Column, cases: Cases, window_hours: float | None, tally: Tall
     for number, name in enumerate(REASONS):
         if number:
             tally.add(name, reason == number)
+    if column.converted is not None:
+        tally.add("converted", column.converted[pairs.event] & (reason == 0))
     return pairs.where(reason == 0)
 
 
@@ -113,7 +147,7 @@ def check_features(stream: str, features: tuple[Feature, ...]) -> None:
         raise TaskError(f"stream {stream}: expected features of different names, got {sorted(repeated)} more than once")
     for feature in features:
         where = f"stream {stream}, feature {feature.name}"
-        if feature.levels is not None and feature.reduce not in ("last", "first"):
+        if feature.levels is not None and feature.reduce not in ("last", "first", "all"):
             raise TaskError(f"{where}: expected reduce last or first beside levels, got {feature.reduce}")
         if feature.derive is not None and (feature.codes or feature.levels is not None):
             raise TaskError(f"{where}: expected derive alone, got it beside codes or levels")

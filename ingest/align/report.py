@@ -56,7 +56,7 @@ class AlignReport:
 
     candidates: cases before any exclusion. excluded: reason -> cases, each counted under the first reason that met
     it; subjects without the index event are counted apart. unknown_target: cases among `excluded` whose outcome is
-    not known.
+    not known. merged: (subject, the one that it is read as) when it was aligned.
     """
 
     task: str
@@ -71,6 +71,7 @@ class AlignReport:
     splits: Mapping[str, SplitCounts]
     streams: Mapping[str, StreamReport]
     nothing_observed: int = 0
+    merged: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for report.json."""

@@ -1,5 +1,7 @@
 """Writing one shard of a cohort: arrays grow block by block, so that memory holds one block at a time."""
 
+from collections.abc import Mapping
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -11,6 +13,7 @@ import pyarrow.parquet as pq
 from ingest.align.block import Block
 from ingest.align.events import TIMELESS, Cases
 
+ROW_GROUP = 1 << 16
 TEXT_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("text", pa.large_string())])
 
 
@@ -43,33 +46,64 @@ class GrowingArray:
         np.lib.format.write_array_header_1_0(self.file, described)
 
 
+class GrowingTable:
+    """A Parquet file that grows, in row groups of one size however the rows come."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.file = pq.ParquetWriter(path, schema, compression="zstd")
+        self.waiting = schema.empty_table()
+
+    def append(self, rows: pa.Table) -> None:
+        """Add rows at the end."""
+        self.waiting = pa.concat_tables([self.waiting, rows])
+        while len(self.waiting) >= ROW_GROUP:
+            self.file.write_table(self.waiting.slice(0, ROW_GROUP).combine_chunks())
+            self.waiting = self.waiting.slice(ROW_GROUP)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.file.write_table(self.waiting.combine_chunks())
+        self.file.close()
+
+
 class StreamWriter:
-    """The files of one stream in a shard folder. `row` (C,) holds the row of each case, -1 where it is absent."""
+    """The files of one stream in a shard folder.
+
+    row (C,): the row of each case, -1 where it is absent. problem, note (C,): why a case's stream could not be used
+    (wholly or in part), and how it was made, where there is something to say; else None. digest (C,): of the bytes of
+    each case's values, observed and hours; empty where it is absent.
+    """
 
     def __init__(self, folder: Path, name: str, cases: int, empty: Block) -> None:
         stem = folder / name
         self.row = np.full(cases, -1, np.int64)
+        self.problem, self.note = np.full(cases, None, object), np.full(cases, None, object)
+        self.digest = np.full(cases, b"", object)
         self.rows = 0
         self.arrays = [
             GrowingArray(Path(f"{stem}.{part}.npy"), array)
             for part, array in (("values", empty.values), ("observed", empty.observed), ("hours", empty.hours))
         ]
-        self.sources = pq.ParquetWriter(f"{stem}.source.parquet", empty.sources.schema, compression="zstd")
-        self.texts = None
-        if empty.texts is not None:
-            self.texts = pq.ParquetWriter(f"{stem}.text.parquet", TEXT_SCHEMA, compression="zstd")
+        self.sources = GrowingTable(Path(f"{stem}.source.parquet"), empty.sources.schema)
+        self.texts = None if empty.texts is None else GrowingTable(Path(f"{stem}.text.parquet"), TEXT_SCHEMA)
 
     def append(self, block: Block, start: int) -> None:
         """Add a block whose case positions count from `start`."""
         rows = self.rows + np.arange(len(block.case))
         self.row[start + block.case] = rows
-        for array, part in zip(self.arrays, (block.values, block.observed, block.hours), strict=True):
+        for said, place in ((block.problems, self.problem), (block.notes, self.note)):
+            for case, line in said.items():
+                place[start + case] = line
+        parts = (block.values, block.observed, block.hours)
+        for case, *mine in zip(block.case, *parts, strict=True):
+            self.digest[start + case] = _digest(*(np.ascontiguousarray(part).data for part in mine))
+        for array, part in zip(self.arrays, parts, strict=True):
             array.append(part)
         sources = block.sources
         shifted = pa.array(sources["row"].to_numpy() + self.rows, pa.int64())
-        self.sources.write_table(sources.set_column(0, "row", shifted))
+        self.sources.append(sources.set_column(0, "row", shifted))
         if self.texts is not None:
-            self.texts.write_table(pa.table([pa.array(rows), pa.array(block.texts)], TEXT_SCHEMA))
+            self.texts.append(pa.table([pa.array(rows), pa.array(block.texts)], TEXT_SCHEMA))
         self.rows += len(rows)
 
     def __enter__(self) -> "StreamWriter":
@@ -83,8 +117,11 @@ class StreamWriter:
             self.texts.close()
 
 
-def index_table(cases: Cases, split: np.ndarray, rows: dict[str, np.ndarray]) -> pa.Table:
-    """The rows of index.parquet; record_file and record only name the source of a `per_record` case."""
+def index_table(cases: Cases, split: np.ndarray, streams: Mapping[str, StreamWriter]) -> pa.Table:
+    """The rows of index.parquet; record_file and record only name the source of a `per_record` case.
+
+    inputs: a digest of all that a model sees of the case, so that it can be told when that has changed.
+    """
     timed = cases.index_time != TIMELESS
     return pa.table(
         {
@@ -95,6 +132,24 @@ def index_table(cases: Cases, split: np.ndarray, rows: dict[str, np.ndarray]) ->
             "split": pa.array(split, pa.string()),
             "record_file": pa.array(cases.record_file, pa.string()),
             "record": pa.array(cases.record, pa.string()),
-            **{f"{name}_row": pa.array(row, pa.int64()) for name, row in rows.items()},
+            "inputs": pa.array(_inputs(streams), pa.string()),
+            **{f"{name}_row": pa.array(stream.row, pa.int64()) for name, stream in streams.items()},
+            **{f"{name}_problem": pa.array(stream.problem, pa.string()) for name, stream in streams.items()},
+            **{f"{name}_note": pa.array(stream.note, pa.string()) for name, stream in streams.items()},
         }
     )
+
+
+def _inputs(streams: Mapping[str, StreamWriter]) -> list[str]:
+    names = [name.encode() for name in streams]
+    digests = zip(*(stream.digest for stream in streams.values()), strict=True)
+    return [_digest(*(part for pair in zip(names, mine, strict=True) for part in pair)).hex() for mine in digests]
+
+
+def _digest(*parts: "bytes | memoryview") -> bytes:
+    """Of parts each of which is preceded by its length."""
+    digest = blake2b(digest_size=12)
+    for part in parts:
+        digest.update(memoryview(part).nbytes.to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()

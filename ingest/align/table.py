@@ -1,17 +1,17 @@
 """Table streams: one vector of features per case, each feature with its own age."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
 from ingest.align.block import Block, Given
 from ingest.align.cases import ages
-from ingest.align.events import Cases, Events, sources_of
+from ingest.align.events import Cases, Origin, sources_of
 from ingest.align.feature import (
     Column,
     build_column,
     check_features,
-    common_levels,
     fixed_levels,
     reduce_runs,
     run_starts,
@@ -19,11 +19,10 @@ from ingest.align.feature import (
     usable,
 )
 from ingest.align.report import Tally
+from ingest.align.runs import Runs, window_of
 from ingest.observations import BIRTH_CODE
 from ingest.statistics import StreamStatistics
 from ingest.task import Feature, TableStream
-
-Picked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class TableAligner:
@@ -38,7 +37,9 @@ class TableAligner:
         check_features(given.stream, spec.features)
         self.spec, self.tally = spec, given.tally
         self.births = given.events.select((BIRTH_CODE,))
-        self.columns = [build_column(f, given.events) if f.derive is None else None for f in spec.features]
+        self.columns = [
+            build_column(f, given.events, given.vocabulary) if f.derive is None else None for f in spec.features
+        ]
         self.levels = fixed_levels(spec.features, given.levels)
 
     @property
@@ -53,12 +54,14 @@ class TableAligner:
             levels=dict(self.levels),
         )
 
-    def fit(self, training: Cases) -> None:
-        """Take the levels of `levels: auto` from the training cases."""
+    def texts(self, cases: Cases) -> dict[str, Counter[str]]:
+        """Feature with `levels: auto` -> how often each text is a value of these cases."""
+        found = {}
         for feature, column in zip(self.spec.features, self.columns, strict=True):
-            if column is not None and feature.levels == "auto" and feature.name not in self.levels:
-                _, value, *_ = self._reduce(column, training, Tally())
-                self.levels[feature.name] = common_levels(column, value)
+            if column is not None and feature.levels == "auto":
+                _, value, *_ = self._reduce(column, cases, Tally())
+                found[feature.name] = Counter(column.texts[int(v)] for v in value)
+        return found
 
     def blocks(self, cases: Cases) -> Iterator[Block]:
         """One block for all cases."""
@@ -66,49 +69,53 @@ class TableAligner:
         values = np.zeros((n, width), np.float32)
         observed = np.zeros((n, width), bool)
         hours = np.zeros((n, width), np.float32)
-        used: list[tuple[Events, np.ndarray, np.ndarray]] = []
+        rests: list[tuple[np.ndarray, Runs, int]] = []  # (case of each value, what it rests on, its place)
         for place, (feature, column) in enumerate(zip(self.spec.features, self.columns, strict=True)):
             if column is None:
-                values[:, place], observed[:, place] = self._derived(feature, cases)
+                values[:, place], observed[:, place], case, run = self._derived(feature, cases)
+                rests.append((case, run, place))
                 continue
-            case, value, time, pair_case, pair_event = self._reduce(column, cases, self.tally)
+            case, value, time, run = self._reduce(column, cases, self.tally)
             known = np.ones(len(case), bool)
             if column.categorical:
-                value, known = to_levels(column, self.levels[feature.name], value, self.tally)
+                value, known = to_levels(column, self.levels.get(feature.name, ()), value, self.tally)
             if feature.reduce in ("any", "count"):
                 observed[:, place] = True
             values[case[known], place] = value[known]
             observed[case[known], place] = True
-            hours[case, place] = np.where(known, cases.hours(case, time), 0)
-            used.append((column.events, pair_case, pair_event))
+            hours[case[known], place] = cases.hours(case, time)[known]
+            rests.append((np.where(known, case, -1), run, place))
         have = np.flatnonzero(observed.any(1))
-        row = np.full(n, -1)
+        row = np.full(n + 1, -1)  # the last one: of a value that does not count
         row[have] = np.arange(len(have))
         self.tally.add("used", observed)
-        sources = sources_of([(events, row[case], event) for events, case, event in used])
-        yield Block(have, values[have], observed[have], hours[have], sources)
+        origins = []
+        for case, run, place in rests:
+            number, event = run.pairs()
+            origins.append(Origin(run.events, row[case[number]], event, place))
+        yield Block(have, values[have], observed[have], hours[have], sources_of(origins))
 
     def empty(self) -> Block:
         return next(self.blocks(Cases.none()))
 
-    def _reduce(self, column: Column, cases: Cases, tally: Tally) -> Picked:
-        """(case, value, time of the value, case of each pair, event of each pair)."""
-        pairs = usable(column, cases, self.spec.window_hours, tally)
+    def _reduce(self, column: Column, cases: Cases, tally: Tally) -> tuple[np.ndarray, np.ndarray, np.ndarray, Runs]:
+        """(case, value, time of the value, the observations that it rests on) of each case that has any."""
+        pairs = usable(column, cases, window_of(column.feature, self.spec.window_hours), tally)
         starts = run_starts(pairs.case)
+        ends = np.append(starts[1:], len(pairs.case))[: len(starts)]
         how = column.feature.reduce
         value = reduce_runs(how, column.value[pairs.event], starts)
         time = column.events.time[pairs.event]
-        at = reduce_runs("first" if how == "first" else "last", time, starts).astype(np.int64)
-        if how in ("last", "first"):  # only the one that was picked is a source
-            picked = starts if how == "first" else np.append(starts[1:], len(time)) - 1
-            return pairs.case[starts], value, at, pairs.case[starts], pairs.event[picked[: len(starts)]]
-        return pairs.case[starts], value, at, pairs.case, pairs.event
+        at = time[starts] if how == "first" else time[ends - 1]
+        return pairs.case[starts], value, at, Runs(column.events, pairs.event, starts, ends).resting_on(how)
 
-    def _derived(self, feature: Feature, cases: Cases) -> tuple[np.ndarray, np.ndarray]:
-        """(value, observed) of a derived feature."""
-        years = ages(self.births, cases)
+    def _derived(self, feature: Feature, cases: Cases) -> tuple[np.ndarray, np.ndarray, np.ndarray, Runs]:
+        """(value, observed) of a derived feature for every case; (case, the observation) that it rests on."""
+        years, born = ages(self.births, cases)
         low, high = feature.plausible or (0.0, np.inf)
         known = ~np.isnan(years)
         fits = known & (years >= low) & (years <= high)
         self.tally.add("implausible", known & ~fits)
-        return np.where(fits, years, 0), fits
+        case = np.flatnonzero(fits)
+        number = np.arange(len(case))
+        return np.where(fits, years, 0), fits, case, Runs(self.births, born[case], number, number + 1)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from ingest.intake import Intake
 from ingest.mapping import TableMapping
-from ingest.readers import dicom, fhir, image, notes, sound, table
+from ingest.readers import dicom, fhir, fhir_xml, image, meds, notes, omop, recording, sound, table
 from ingest.sources import SourceFile
 
 __all__ = ["READERS", "Reader"]
@@ -28,12 +28,16 @@ class Reader(Protocol):
 
 
 # In this order files are offered and read: what the mapping names first; identity (FHIR's Patient) before images;
-# sounds and images last, when it is known which of them a record has named.
+# recordings and images last, when it is known which of them a record has named.
 READERS: dict[str, Reader] = {
     "notes": notes,
     "FHIR": fhir,
+    "FHIR XML": fhir_xml,
+    "OMOP": omop,
+    "MEDS": meds,
     "table": table,
     "DICOM": dicom,
+    "recording": recording,
     "sound": sound,
     "image": image,
 }

@@ -26,7 +26,7 @@ def branch(node: Node, *keys: str) -> Node:
         if inner is None:
             return {}
         if type(inner) is not dict:
-            raise Refusal(key, "an object", _kind(inner))
+            raise Refusal(key, "an object", kind_of(inner))
         node = inner
     return node
 
@@ -37,7 +37,7 @@ def branches(node: Node, key: str) -> list[Node]:
     if inner is None:
         return []
     if type(inner) is not list or not all(type(item) is dict for item in inner):
-        raise Refusal(key, "a list of objects", _kind(inner))
+        raise Refusal(key, "a list of objects", kind_of(inner))
     return inner
 
 
@@ -47,7 +47,7 @@ def word(node: Node, key: str) -> str:
     if inner is None:
         return ""
     if type(inner) is not str:
-        raise Refusal(key, "text", _kind(inner))
+        raise Refusal(key, "text", kind_of(inner))
     return inner
 
 
@@ -57,7 +57,7 @@ def words(node: Node, key: str) -> list[str]:
     if inner is None:
         return []
     if type(inner) is not list or not all(type(item) is str for item in inner):
-        raise Refusal(key, "a list of texts", _kind(inner))
+        raise Refusal(key, "a list of texts", kind_of(inner))
     return inner
 
 
@@ -67,7 +67,7 @@ def number(node: Node, key: str) -> float | None:
     if inner is None:
         return None
     if type(inner) not in (int, float):
-        raise Refusal(key, "a number", _kind(inner))
+        raise Refusal(key, "a number", kind_of(inner))
     value = float(inner)
     if not math.isfinite(value) or abs(value) > LARGEST_FLOAT32:
         raise Refusal(key, "a number within single precision", "one beyond it")
@@ -83,10 +83,16 @@ def code_of(concept: Node, field: str) -> str:
             continue
         if prefix := PREFIXES.get(system):
             return f"{prefix}//{code}"
-        first = first or f"{_last_part(system)}//{code}"
+        first = first or f"{last_part(system)}//{code}"
     if not first:
         raise Refusal(f"{field}.coding", "a code with its system", "none")
     return first
+
+
+def concept_of(node: Node, key: str) -> Node:
+    """A CodeableConcept under a key, also where R5 puts it inside a CodeableReference."""
+    concept = branch(node, key)
+    return branch(concept, "concept") if "concept" in concept else concept
 
 
 def unit_of(quantity: Node) -> str | None:
@@ -96,14 +102,18 @@ def unit_of(quantity: Node) -> str | None:
     return word(quantity, "unit") or word(quantity, "code") or None
 
 
-def _last_part(system: str) -> str:
+def last_part(system: str) -> str:
+    """The last part of a code system's address, which is what codes of less known systems are prefixed with."""
     if system.startswith("urn:"):
         return system.rsplit(":", 1)[-1]
-    path = urlsplit(system).path.rstrip("/") if "://" in system else system
+    try:
+        path = urlsplit(system).path.rstrip("/") if "://" in system else system
+    except ValueError:
+        path = system  # brackets in an address make it no address: it stands as it is
     return path.rsplit("/", 1)[-1] or system
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
     """What a JSON value is, without its content."""
     names = {dict: "an object", list: "a list", str: "text", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")

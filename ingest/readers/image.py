@@ -1,13 +1,15 @@
 """Image files that are not DICOM. A mapping's asset or a FHIR Media names them, or they are skipped."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
 from ingest.errors import InputError
 from ingest.intake import Intake
 from ingest.mapping import TableMapping
-from ingest.pixels import open_picture
+from ingest.nifti_files import check_nifti, looks_like_nifti
+from ingest.pictures import count_pages, open_picture
 from ingest.quarantine import Refusal
 from ingest.readers.sound import count_assets
 from ingest.sources import SourceFile
@@ -17,19 +19,39 @@ _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")
 
 
 def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
-    """Whether a file is PNG, JPEG or TIFF, by its content."""
-    return file.head.startswith(_MAGIC)
+    """Whether a file is PNG, JPEG, TIFF or NIfTI, by its content."""
+    return file.head.startswith(_MAGIC) or looks_like_nifti(file.path, file.head)
 
 
 def check(file: SourceFile, field: str) -> None:
     """Refuse an image whose header is broken or whose size is beyond bounds; its pixels are read when aligned."""
     try:
-        with open_picture(file.path):
-            pass
+        _facts(file.path, file.head)
     except InputError as error:
-        raise Refusal(field, error.complaint.expected, error.complaint.got) from None
+        raise Refusal(field, error.complaint.expected, error.complaint.got, error.complaint.hint) from None
 
 
 def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
-    """Count the files; the records that name them have brought them in."""
+    """Count the files, and enter those in the catalogue that records have brought in."""
+    for file in files:
+        if file.path in intake.assets:
+            kind, facts = _facts(file.path, file.head)
+            intake.catalogue.add(intake.assets[file.path], str(file.path), kind, **facts)
     yield from count_assets(files, intake, FORMAT)
+
+
+def _facts(path: Path, head: bytes) -> tuple[str, dict[str, object]]:
+    """(kind, columns) for the catalogue, from the header alone. Raises InputError."""
+    if looks_like_nifti(path, head):
+        (rows, columns, slices), (between_rows, between_columns, between_slices) = check_nifti(path)
+        return "volume", {
+            "rows": rows,
+            "columns": columns,
+            "frames": slices,
+            "spacing_mm": [between_rows, between_columns],
+            "thickness_mm": between_slices,
+        }
+    with open_picture(path) as picture:
+        columns, rows = picture.size
+        mode = picture.mode
+    return "image", {"rows": rows, "columns": columns, "frames": count_pages(path), "photometric": mode}

@@ -1,5 +1,6 @@
 """Text notes, a file each, whose names tell the patient and perhaps the time; a mapping says how."""
 
+import codecs
 import datetime as dt
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,14 @@ from ingest.times import localize, parse_iso
 
 FORMAT = "note"
 MAX_NOTE_BYTES = 16 * 1024 * 1024
+BATCH_CHARACTERS = 8_000_000
+BYTE_ORDER_MARKS = (  # the longer ones first: UTF-32's begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
@@ -23,8 +32,8 @@ def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
 
 
 def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
-    """One row per note."""
-    rows = ObservationColumns()
+    """One row per note. A file without any text is skipped; one that is no text, or too large, is refused, not cut."""
+    rows, held = ObservationColumns(), 0
     for file in files:
         part = intake.mapping.note(file) if intake.mapping else None
         assert part is not None, "read is given accepted files only"
@@ -34,31 +43,55 @@ def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch
             intake.report.skip(FORMAT, ALREADY)
             continue
         try:
-            _read_one(file, part, intake, rows)
+            characters = _read_one(file, part, intake, rows)
         except Refusal as refusal:
             intake.report.refuse(FORMAT, refusal.complaint(file.name, ""), file.path)
-        else:
-            intake.ledger.enter_file(key, part.reading, 1)
-            intake.report.use(FORMAT)
+            continue
+        if not characters:
+            intake.report.skip(FORMAT, "note without text")
+            continue
+        intake.ledger.enter_file(key, part.reading, 1)
+        intake.report.use(FORMAT)
+        intake.advance(file, file.path.stat().st_size)
+        held += characters
+        if held > BATCH_CHARACTERS:
+            yield rows.batch()
+            held = 0
     yield rows.batch()
 
 
-def _read_one(file: SourceFile, part: Notes, intake: Intake, rows: ObservationColumns) -> None:
+def _read_one(file: SourceFile, part: Notes, intake: Intake, rows: ObservationColumns) -> int:
+    """Add a note's row; how many characters it has, 0: none but white space, and no row."""
     found = re.fullmatch(part.name, file.path.stem)
     if not found:
         raise Refusal("file name", f"a name that matches {part.name}", "another")
-    if file.path.stat().st_size > MAX_NOTE_BYTES:
-        raise Refusal("", f"at most {MAX_NOTE_BYTES:,} bytes", "more")
-    try:
-        text = file.path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise Refusal("", "text in UTF-8", "another encoding") from None
+    text = _decoded(file, part.encoding)
+    if not text.strip():
+        return 0
     time, available = _when(found.groupdict().get("time"), part, intake)
     subject = intake.identity.subject_id(part.issuer, found["subject"])
     rows.add(
         subject, part.code, time=time, text_value=text, available_time=available,
         source_file=file.source, source_record="note",
     )  # fmt: skip
+    return len(text)
+
+
+def _decoded(file: SourceFile, encoding: str) -> str:
+    """The text of a file: in the encoding that its byte order mark tells, else in the mapping's. Raises Refusal."""
+    with file.path.open("rb") as opened:
+        raw = opened.read(MAX_NOTE_BYTES + 1)
+    if len(raw) > MAX_NOTE_BYTES:
+        raise Refusal("", f"a note of at most {MAX_NOTE_BYTES:,} bytes", "more", "split it: a note is never cut")
+    marked = next((name for mark, name in BYTE_ORDER_MARKS if raw.startswith(mark)), encoding)
+    try:
+        text = raw.decode(marked)
+    except UnicodeDecodeError:
+        hint = "state `encoding` in the mapping" if marked == encoding else ""
+        raise Refusal("", f"text in {marked.upper()}", "bytes that are none", hint) from None
+    if "\0" in text:
+        raise Refusal("", "text", "binary data")
+    return text
 
 
 def _when(text: str | None, part: Notes, intake: Intake) -> tuple[dt.datetime | None, dt.datetime | None]:

@@ -8,20 +8,19 @@ from ingest.errors import InputError
 from ingest.intake import ALREADY, Intake
 from ingest.mapping import TableMapping
 from ingest.quarantine import Refusal
-from ingest.sound_files import check_sound
+from ingest.sound_files import check_sound, is_sound
 from ingest.sources import SourceFile
 
 FORMAT = "sound"
 
 
 def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
-    """Whether a file is WAV or FLAC, by its content."""
-    head = file.head
-    return (head[:4] in {b"RIFF", b"RF64"} and head[8:12] == b"WAVE") or head[:4] == b"fLaC"
+    """Whether a file is WAV, FLAC, OGG, MP3 or AIFF, by its content."""
+    return is_sound(file.head)
 
 
 def check(file: SourceFile, field: str) -> None:
-    """Refuse a sound whose header is broken."""
+    """Refuse a sound whose header is broken, or that is cut short."""
     try:
         check_sound(file.path)
     except InputError as error:
@@ -29,7 +28,14 @@ def check(file: SourceFile, field: str) -> None:
 
 
 def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
-    """Count the files; the records that name them have brought them in."""
+    """Count the files, and enter those in the catalogue that records have brought in."""
+    for file in files:
+        if file.path in intake.assets:
+            facts = check_sound(file.path)
+            intake.catalogue.add(
+                intake.assets[file.path], str(file.path), "sound",
+                sample_rate_hz=facts.rate_hz, channels=list(facts.leads), seconds=facts.seconds,
+            )  # fmt: skip
     yield from count_assets(files, intake, FORMAT)
 
 

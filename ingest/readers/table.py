@@ -1,27 +1,26 @@
-"""CSV and Parquet tables by a mapping: columns become observations, batch by batch, without an object per row."""
+"""CSV, Excel and Parquet tables by a mapping: columns become observations by the batch, without an object per row."""
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from ingest.errors import InputError
 from ingest.intake import ALREADY, Intake
-from ingest.mapping import Column, Table, TableMapping
-from ingest.observations import SCHEMA
-from ingest.quarantine import Refusal, shown
-from ingest.readers.table_files import Rows, column_names, read_rows
-from ingest.readers.table_times import Times, parse_times
+from ingest.mapping import Table, TableMapping
+from ingest.readers.table_batch import FORMAT, Batch
+from ingest.readers.table_files import check_column, column_names, read_rows
+from ingest.readers.table_known import KeyedRows, enter_file, file_key, known_rows
+from ingest.readers.table_reading import Reading
+from ingest.readers.table_rows import Rows, together
 from ingest.sources import SourceFile
-from ingest.times import DATE_NOTE
 
-FORMAT = "table"
-_FLOAT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?$"
-LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+__all__ = ["FORMAT", "accepts", "read"]
+
+_TOGETHER_ROWS = 32768  # rows of small files are read as one batch, since each batch costs some milliseconds
+_TOGETHER_FILES = 512
 
 
 def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
@@ -31,18 +30,17 @@ def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
 
 def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
     """All columns are checked before the first row is read: a mapping that does not fit stops the ingest."""
-    tables = []
+    tables: dict[str, tuple[Table, list[tuple[SourceFile, list[str]]]]] = {}
     for file in files:
         part = intake.mapping.table(file) if intake.mapping else None
         assert part is not None, "read is given accepted files only"
-        _check_columns(file, part)
-        tables.append((file, part))
-    for file, part in tables:
-        yield from _read_table(file, part, intake)
+        tables.setdefault(part.reading, (part, []))[1].append((file, _checked_names(file, part)))
+    for part, members in tables.values():
+        yield from _Tables(part, intake).read(members)
 
 
-def _check_columns(file: SourceFile, part: Table) -> None:
-    names = column_names(file, part.delimiter)
+def _checked_names(file: SourceFile, part: Table) -> list[str]:
+    names = column_names(file, part)
     for needed in part.needed:
         if needed not in names:
             near = difflib.get_close_matches(needed, names, 3, 0.5) or sorted(names)[:8]
@@ -52,182 +50,97 @@ def _check_columns(file: SourceFile, part: Table) -> None:
             )  # fmt: skip
         if names.count(needed) > 1:
             raise InputError(file.name, field=needed, expected="one column of this name", got=str(names.count(needed)))
-
-
-def _read_table(file: SourceFile, part: Table, intake: Intake) -> Iterator[pa.RecordBatch]:
-    known = intake.ledger.file(file.sha256)
-    if known is not None and known.reading != part.reading:
-        raise InputError(
-            file.name, expected="the mapping under which this file was ingested before", got="another",
-            hint="its rows would count twice; use a new workspace",
-        )  # fmt: skip
-    copy = intake.ledger.current_file(file.sha256) is not None
-    seen, refused = 0, set[str]()
-    for rows in read_rows(file, part.needed, part.delimiter):
-        seen += rows.seen
-        intake.report.see(FORMAT, rows.seen)
-        if copy:
-            intake.report.skip(FORMAT, "duplicate file", rows.seen)
-            continue
-        if known is not None:
-            wanted = np.array([f"row {n}" in known.refused for n in rows.numbers.tolist()], bool)
-            intake.report.skip(FORMAT, ALREADY, int((~wanted).sum()))
-            rows = rows.where(wanted)
-        batch = _Batch(file, part, intake, rows)
-        yield from batch.read()
-        refused |= batch.refused
-    if not copy:
-        intake.ledger.enter_file(file.sha256, part.reading, seen, frozenset(refused))
+        check_column(file, needed)
+    return names
 
 
 @dataclass
-class _Batch:
-    """Some rows of a table on their way to observations. `open_rows` are those neither refused nor skipped yet."""
+class _Progress:
+    """A file on its way: its rows so far, and those of them that were refused."""
 
     file: SourceFile
-    part: Table
-    intake: Intake
-    rows: Rows
+    records: int = 0
     refused: set[str] = field(default_factory=set)
+    done: bool = False
 
-    def __post_init__(self) -> None:
-        self.open_rows: NDArray[np.bool_] = np.ones(len(self.rows), np.bool_)
 
-    def read(self) -> Iterator[pa.RecordBatch]:
-        """Everything that can refuse a row comes first; then what is left becomes observations."""
-        for number, expected, got, raw in self.rows.broken:
-            self._refuse_one(f"row {number}", Refusal("", f"{expected} cells", f"{got}"), raw)
-        self._filter()
-        subjects = self._subjects()
-        times = self._times("time")
-        available = self._times("available_time")
-        values = [(column, self._values(column)) for column in self.part.columns]
-        self.intake.report.use(FORMAT, int(self.open_rows.sum()))
-        kept = np.flatnonzero(self.open_rows)
-        for column, arrays in values:
-            yield from self._observations(kept, column, arrays, subjects, times, available)
+class _Tables:
+    """The files of one part of a mapping. Small ones are put together; each is entered in the ledger by itself."""
 
-    def _filter(self) -> None:
-        for name, allowed in self.part.where.items():
-            fits = _mask(pc.is_in(self.rows[name], pa.array(allowed, pa.string())))
-            out = self.open_rows & ~fits
-            self.intake.report.skip(FORMAT, f"{name} is not {' or '.join(allowed)}", int(out.sum()))
-            self.open_rows &= fits
+    def __init__(self, part: Table, intake: Intake) -> None:
+        self.part, self.intake = part, intake
+        self.reading = Reading(part, intake)
+        self.keyed = KeyedRows(part, intake) if part.key is not None else None
+        self.waiting: list[Rows] = []
+        self.files: dict[SourceFile, _Progress] = {}
 
-    def _subjects(self) -> NDArray[np.int64]:
-        """Subject numbers, one hash per distinct identifier."""
-        name, issuer = self.part.subject.column, self.part.subject.issuer
-        cells = self.rows[name]
-        self._refuse(_mask(pc.equal(cells, "")), name, "an identifier", lambda _: "nothing")
-        coded = cells.dictionary_encode()
-        subjects = np.array(
-            [self.intake.identity.subject_id(issuer, text) if text else -1 for text in coded.dictionary.to_pylist()],
-            np.int64,
-        )
-        return subjects[coded.indices.to_numpy()] if len(subjects) else np.zeros(0, np.int64)
-
-    def _times(self, which: str) -> Times | None:
-        spec = self.part.time if which == "time" else self.part.available_time
-        if spec is None:
-            return None
-        cells = self.rows[spec.column]
-        times = parse_times(cells, spec, self.intake.zone)
-        if spec.missing == "skip":
-            out = self.open_rows & times.missing
-            self.intake.report.skip(FORMAT, f"{spec.column} is missing", int(out.sum()))
-            self.open_rows &= ~times.missing
-        elif spec.missing == "refuse":
-            self._refuse(times.missing, spec.column, "a time", lambda _: "nothing")
-        for mask, expected in times.problems:
-            self._refuse(mask, spec.column, expected, lambda row: shown(cells[row].as_py()))
-        self.intake.report.note(
-            DATE_NOTE,
-            int((times.is_date & self.open_rows).sum()),
-        )
-        return times
-
-    def _values(self, column: Column) -> dict[str, pa.Array]:
-        """The column's cells as the arrays of the observation table that they fill; null where there is no value."""
-        if column.asset is not None:
-            return self._assets(column)
-        assert column.column is not None
-        cells = self.rows[column.column]
-        empty = pc.is_in(cells, pa.array(column.null, pa.string()))
-        present = pc.if_else(empty, pa.scalar(None, pa.string()), cells)
-        if column.kind == "text":
-            return {"text_value": present.cast(pa.large_string())}
-        sound = pc.match_substring_regex(present, _FLOAT)
-        numbers = pc.if_else(sound, present, pa.scalar(None, pa.string())).cast(pa.float64())
-        fits = pc.fill_null(pc.less_equal(pc.abs(numbers), LARGEST_FLOAT32), fill_value=False)
-        wrong = _mask(pc.and_(pc.is_valid(present), pc.invert(fits)))
-        if column.unparseable == "null":
-            self.intake.report.note(
-                f"{column.column}: cell that is not a number, taken as missing", int((wrong & self.open_rows).sum())
-            )
-        else:
-            self._refuse(wrong, column.column, "a number", lambda row: shown(cells[row].as_py()))
-        numbers = pc.if_else(fits, numbers, pa.scalar(None, pa.float64()))
-        return {"numeric_value": numbers.cast(pa.float32())}
-
-    def _assets(self, column: Column) -> dict[str, pa.Array]:
-        paths: list[str | None] = [None] * len(self.rows)
-        digests: list[str | None] = [None] * len(self.rows)
-        assert column.asset is not None
-        cells = {name: self.rows[name].to_pylist() for name in column.placeholders}
-        for row in np.flatnonzero(self.open_rows).tolist():
-            values = {name: cells[name][row] for name in cells}
-            if any(value in column.null for value in values.values()):
+    def read(self, members: Sequence[tuple[SourceFile, list[str]]]) -> Iterator[pa.RecordBatch]:
+        taken: dict[str, _Progress] = {}
+        for file, names in members:
+            key = file_key(file, self.part, self.intake)
+            if (records := self._copied(taken, key)) is not None:
+                self.intake.report.see(FORMAT, records)
+                self.intake.report.skip(FORMAT, "duplicate file", records)
                 continue
-            try:
-                reference = column.asset.format_map(values)
-                paths[row], digests[row] = self.intake.asset(self.file, reference, column.placeholders[0])
-            except Refusal as refusal:
-                self.open_rows[row] = False
-                self._refuse_one(self._label(row), refusal, self.rows.raw(row))
-        return {"asset": pa.array(paths, pa.string()), "asset_sha256": pa.array(digests, pa.string())}
+            progress = taken[key] = self.files[file] = _Progress(file)
+            for rows in self._wanted(progress, names):
+                if self.waiting and not (self.waiting[0].alike(rows) and self._room(rows)):
+                    yield from self._flush()
+                self.waiting.append(rows)
+            progress.done = True
+            self.intake.advance(file, file.path.stat().st_size)
+            if len(self.files) >= _TOGETHER_FILES:
+                yield from self._flush()
+        yield from self._flush()
+        self.reading.note_clocks()
 
-    def _observations(
-        self,
-        kept: NDArray[np.int64],
-        column: Column,
-        values: dict[str, pa.Array],
-        subjects: NDArray[np.int64],
-        times: Times | None,
-        available: Times | None,
-    ) -> Iterator[pa.RecordBatch]:
-        has_value = _mask(pc.is_valid(next(iter(values.values()))))
-        rows = kept[has_value[kept]]
-        if not len(rows):
-            return
-        n, take = len(rows), pa.array(rows)
-        arrays = {name: array.take(take) for name, array in values.items()}
-        arrays["subject_id"] = pa.array(subjects[rows])
-        arrays["code"] = pa.repeat(pa.scalar(column.code), n)
-        if column.unit:
-            arrays["unit"] = pa.repeat(pa.scalar(column.unit), n)
-        if times is not None:
-            arrays["time"] = times.starts.take(take)
-            ends = pc.max_element_wise(times.ends, available.ends) if available else times.ends
-            arrays["available_time"] = ends.take(take)
-        arrays["source_file"] = pa.repeat(pa.scalar(self.file.source), n)
-        arrays["source_record"] = pa.array([self._label(row) for row in rows.tolist()], pa.string())
-        yield pa.RecordBatch.from_arrays(
-            [arrays[f.name] if f.name in arrays else pa.nulls(n, f.type) for f in SCHEMA], schema=SCHEMA
-        )
+    def _copied(self, taken: dict[str, _Progress], key: str) -> int | None:
+        """The rows of a file whose content this run has read already."""
+        if key in taken:
+            return taken[key].records
+        copied = self.intake.ledger.current_file(key)
+        return None if copied is None else copied.records
 
-    def _label(self, row: int) -> str:
-        return f"row {self.rows.numbers[row]}"
+    def _room(self, rows: Rows) -> bool:
+        return sum(map(len, self.waiting)) + len(rows) <= _TOGETHER_ROWS
 
-    def _refuse(self, mask: NDArray[np.bool_], name: str, expected: str, got: Callable[[int], str]) -> None:
-        """Refuse the open rows of a mask."""
-        for row in np.flatnonzero(mask & self.open_rows).tolist():
-            self.open_rows[row] = False
-            self._refuse_one(self._label(row), Refusal(name, expected, got(row)), self.rows.raw(row))
+    def _wanted(self, progress: _Progress, names: list[str]) -> Iterator[Rows]:
+        """The rows of a file that are not known yet; all that there are are counted."""
+        file, report = progress.file, self.intake.report
+        known = known_rows(file, self.part, self.intake)
+        skip = 0
+        if known is not None and not known.refused:
+            progress.records, skip = known.records, known.bytes
+            report.see(FORMAT, known.records)
+            report.skip(FORMAT, ALREADY, known.records)
+            if not skip:
+                return
+        for rows in read_rows(file, self.part, names, skip=skip, first=progress.records + 1):
+            progress.records += rows.seen
+            report.see(FORMAT, rows.seen)
+            self.intake.advance(file, rows.bytes_done)
+            rows = rows.of(file)
+            yield rows if known is None or skip else _not_known(rows, known.records, known.refused, self.intake)
 
-    def _refuse_one(self, label: str, refusal: Refusal, raw: str) -> None:
-        self.refused.add(label)
-        self.intake.report.refuse(FORMAT, refusal.complaint(self.file.name, label), raw)
+    def _flush(self) -> Iterator[pa.RecordBatch]:
+        if self.waiting:
+            rows, keys = together(self.waiting), list[str]()
+            self.waiting.clear()
+            if self.keyed is not None:
+                rows, keys = self.keyed.fresh(rows)
+            batch = Batch(self.reading, rows)
+            yield from batch.read()
+            if self.keyed is not None:
+                self.keyed.enter(rows, keys, batch.open_rows)
+            for place, label in batch.refused:
+                self.files[rows.files[place]].refused.add(label)
+        for progress in [each for each in self.files.values() if each.done]:
+            enter_file(progress.file, self.part, self.intake, progress.records, frozenset(progress.refused))
+            del self.files[progress.file]
 
 
-def _mask(array: pa.Array) -> NDArray[np.bool_]:
-    return np.asarray(array.to_numpy(zero_copy_only=False), np.bool_)
+def _not_known(rows: Rows, records: int, refused: frozenset[str], intake: Intake) -> Rows:
+    """The rows of an earlier version that were refused then, and those that came after it."""
+    wanted = np.array([n > records or f"row {n}" in refused for n in rows.numbers.tolist()], np.bool_)
+    intake.report.skip(FORMAT, ALREADY, int((~wanted).sum()))
+    return rows.where(wanted)

@@ -1,145 +1,85 @@
-"""CSV and Parquet files as batches of text cells with their row numbers."""
+"""Tables as batches of rows, whatever kind of file they are in: CSV, Excel or Parquet."""
 
-import csv
-import gzip
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from ingest.errors import InputError
+from ingest.mapping import Table
+from ingest.readers.table_csv import csv_names, csv_rows, not_a_table
+from ingest.readers.table_excel import excel_names, excel_rows, is_excel
+from ingest.readers.table_rows import Broken, Rows
 from ingest.sources import SourceFile
 
-_BLOCK_BYTES = 8 * 1024 * 1024
 _BATCH_ROWS = 65536
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Some rows: cells as text ("" where empty), trimmed; `numbers` count data rows from 1.
-
-    `broken` holds rows that could not be read: (number, cells expected, cells got, raw text).
-    """
-
-    cells: pa.RecordBatch
-    numbers: NDArray[np.int64]
-    broken: tuple[tuple[int, int, int, str], ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, column: str) -> pa.Array:
-        return self.cells.column(column)
-
-    @property
-    def seen(self) -> int:
-        return len(self.numbers) + len(self.broken)
-
-    def where(self, mask: NDArray[np.bool_]) -> "Rows":
-        """The rows of a mask; the broken ones stay."""
-        return Rows(self.cells.filter(pa.array(mask)), self.numbers[mask], self.broken)
-
-    def raw(self, row: int) -> str:
-        """One row as JSON, for quarantine."""
-        return orjson.dumps({name: self[name][row].as_py() for name in self.cells.schema.names}).decode()
-
-
-def column_names(file: SourceFile, delimiter: str) -> list[str]:
-    """The names in the header. Raises InputError where there is none to be read."""
-    if _is_parquet(file):
+def column_names(file: SourceFile, part: Table) -> list[str]:
+    """The names of the columns. Raises InputError where there are none to be read."""
+    if is_parquet(file):
         return list(_open_parquet(file).schema_arrow.names)
-    return _first_rows(file, delimiter)[0]
+    return excel_names(file, part) if is_excel(file) else csv_names(file, part)
 
 
-def read_rows(file: SourceFile, columns: Sequence[str], delimiter: str) -> Iterator[Rows]:
-    """The columns asked for, in batches. Raises InputError where the file cannot be read to its end."""
-    try:
-        yield from _parquet_rows(file, columns) if _is_parquet(file) else _csv_rows(file, columns, delimiter)
-    except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:
-        raise _not_a_table(file, error) from None
+def read_rows(file: SourceFile, part: Table, names: Sequence[str], *, skip: int = 0, first: int = 1) -> Iterator[Rows]:
+    """The columns that the mapping needs, in batches. skip: bytes of a CSV that hold the rows before `first`."""
+    if is_parquet(file):
+        yield from _parquet_rows(file, part)
+    elif is_excel(file):
+        yield from excel_rows(file, part, names)
+    else:
+        yield from csv_rows(file, part, names, skip=skip, first=first)
 
 
-def _first_rows(file: SourceFile, delimiter: str) -> list[list[str]]:
-    """The header, and the first row after it where there is one."""
-    opener = gzip.open if file.path.suffix.lower() == ".gz" else open
-    try:
-        with opener(file.path, "rt", encoding="utf-8-sig", newline="") as text:
-            rows = list(islice(filter(None, csv.reader(text, delimiter=delimiter)), 2))
-    except (csv.Error, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-        raise _not_a_table(file, error) from None
-    if not rows:
-        raise InputError(file.name, expected="a table with a header", got="an empty file")
-    return rows
+def is_parquet(file: SourceFile) -> bool:
+    """Whether the file is Parquet by its magic word."""
+    return file.head[:4] == b"PAR1"
 
 
-def _csv_rows(file: SourceFile, columns: Sequence[str], delimiter: str) -> Iterator[Rows]:
-    if len(_first_rows(file, delimiter)) == 1:  # Arrow refuses a header alone that no line break follows
-        return
-    broken: list[tuple[int, int, int, str]] = []
-
-    def keep(row: pyarrow.csv.InvalidRow) -> str:
-        broken.append((row.number - 1, row.expected_columns, row.actual_columns, row.text))  # row 1 is the header
-        return "skip"
-
-    reader = pyarrow.csv.open_csv(
-        file.path,
-        pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-        pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep),
-        pyarrow.csv.ConvertOptions(
-            include_columns=list(columns),
-            column_types={name: pa.string() for name in columns},
-            strings_can_be_null=False,
-        ),
-    )
-    first, reported = 1, 0
-    for batch in reader:
-        skipped = sorted(number for number, *_ in broken if number >= first)
-        numbers = np.arange(first, first + len(batch) + len(skipped))
-        numbers = numbers[~np.isin(numbers, skipped)][: len(batch)]
-        last = int(numbers[-1]) if len(numbers) else first - 1
-        first = last + 1
-        yield Rows(_trimmed(batch), numbers, tuple(broken[reported:]))
-        reported = len(broken)
-    if reported < len(broken):
-        empty = pa.RecordBatch.from_pydict({name: pa.array([], pa.string()) for name in columns})
-        yield Rows(empty, np.zeros(0, np.int64), tuple(broken[reported:]))
+def is_plain_text(file: SourceFile) -> bool:
+    """Whether the file is a CSV that is not compressed, to which rows can be appended."""
+    return not is_parquet(file) and not is_excel(file) and file.head[:2] != b"\x1f\x8b"
 
 
-def _parquet_rows(file: SourceFile, columns: Sequence[str]) -> Iterator[Rows]:
+def _parquet_rows(file: SourceFile, part: Table) -> Iterator[Rows]:
     first = 1
-    for batch in _open_parquet(file).iter_batches(_BATCH_ROWS, columns=list(columns)):
-        text = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
-        yield Rows(
-            _trimmed(pa.RecordBatch.from_arrays(text, names=list(columns))), np.arange(first, first + len(batch))
-        )
+    opened = _open_parquet(file)
+    batches = opened.iter_batches(_BATCH_ROWS, columns=list(part.needed))
+    while True:
+        try:
+            batch = next(batches, None)
+        except (pa.ArrowException, OSError) as error:
+            empty = {name: pa.array([], pa.string()) for name in part.needed}
+            broken = Broken(first, "the rest of the file", f"pages that cannot be read ({type(error).__name__})", "")
+            yield Rows(empty, np.zeros(0, np.int64), (broken,))
+            return
+        if batch is None:
+            return
+        cells = {name: _plain(batch.column(name)) for name in part.needed}
+        yield Rows(cells, np.arange(first, first + len(batch)))
         first += len(batch)
 
 
-def _trimmed(batch: pa.RecordBatch) -> pa.RecordBatch:
-    arrays = [pc.utf8_trim_whitespace(column) for column in batch.columns]
-    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
-
-
-def _is_parquet(file: SourceFile) -> bool:
-    return file.head[:4] == b"PAR1"
+def _plain(column: pa.Array) -> pa.Array:
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        return column.cast(pa.string())
+    return column
 
 
 def _open_parquet(file: SourceFile) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(file.path)
+        opened = pq.ParquetFile(file.path)
     except (pa.ArrowException, OSError) as error:
-        raise _not_a_table(file, error) from None
+        raise not_a_table(file, error) from None
+    for column in opened.schema_arrow:
+        if pa.types.is_nested(column.type):
+            continue  # refused where the mapping names it
+    return opened
 
 
-def _not_a_table(file: SourceFile, error: Exception) -> InputError:
-    return InputError(
-        file.name, expected="a CSV (UTF-8) or Parquet table", got=f"a file that cannot be read ({type(error).__name__})"
-    )
+def check_column(file: SourceFile, name: str) -> None:
+    """Refuse a Parquet column whose cells are lists or records: a mapping cannot say what they mean."""
+    if is_parquet(file) and pa.types.is_nested(kind := _open_parquet(file).schema_arrow.field(name).type):
+        raise InputError(file.name, field=name, expected="a column of plain values", got=str(kind))

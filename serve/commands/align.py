@@ -1,7 +1,9 @@
 """`telltale align`: observations to a cohort of aligned arrays."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from serve.options import DEFAULT_WORKSPACE, TaskOption, WorkspaceOption
 
@@ -9,27 +11,39 @@ if TYPE_CHECKING:
     from ingest.align.report import AlignReport
 
 
-def align(task: TaskOption, workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+def align(
+    task: TaskOption,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    resplit: Annotated[
+        bool, typer.Option("--resplit", help="Split anew, also those whom an earlier cohort has split.")
+    ] = False,
+) -> None:
     """Align the workspace's observations into the cohort that a task asks for."""
-    run_align(workspace, task)
+    run_align(workspace, task, resplit=resplit)
 
 
-def run_align(workspace: Path, task: str, *, append: bool = False) -> "AlignReport":
+def run_align(workspace: Path, task: str, *, append: bool = False, resplit: bool = False) -> "AlignReport":
     """Align, and print what went in and what did not."""
     from ingest.align.build import align as build
-    from ingest.store import read_observations
+    from ingest.catalogue import read_catalogue
+    from ingest.merges import subject_aliases
+    from ingest.store import Observations
     from ingest.workspace import open_workspace
     from serve.console import progress, say, table
-    from serve.options import find_task
+    from serve.options import find_task, vocabulary
 
     asked = find_task(task)
     opened = open_workspace(workspace)
     with progress("aligning") as bar:
         report = build(
-            read_observations(opened),
+            Observations(opened),
             asked,
             opened.cohort(asked.name),
             append=append,
+            resplit=resplit,
+            vocabulary=vocabulary(),
+            catalogue=read_catalogue(opened.images),
+            merged=subject_aliases(opened.identities),
             progress=lambda stage, done, of: bar(done, of, stage),
         )
     say(

@@ -39,7 +39,7 @@ def run_explain(
     import numpy as np
 
     from explain.explain import explain_cases
-    from explain.kept import explanation_path, read_explanation, write_explanation
+    from explain.kept import says_less, write_explanation
     from ingest.cohort import open_cohort
     from ingest.errors import TelltaleError
     from ingest.workspace import open_workspace
@@ -67,8 +67,7 @@ def run_explain(
             for explanation in explain_cases(
                 predictor, cohort, part, elements=elements, permutations=permutations, seed=seed
             ):
-                kept = explanation_path(folder, explanation.case_id)
-                if elements or not (kept.is_file() and read_explanation(kept).elements):  # never a fuller one
+                if not says_less(folder, explanation):
                     write_explanation(folder, explanation)
                 withheld += explanation.withheld
                 if not explanation.withheld:

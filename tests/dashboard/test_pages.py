@@ -179,6 +179,29 @@ def test_an_explanation_of_an_older_score_is_not_shown(workspace: Workspace, run
     assert "What moves this risk" not in text
 
 
+def test_a_score_whose_inputs_were_corrected_since_is_called_stale(workspace: Workspace, run_app: Any) -> None:
+    """FAULTS 14."""
+    index = next((workspace.root / "cohorts").glob("*/shards/00000/index.parquet"))
+    frame = pd.read_parquet(index)
+    scored = next((workspace.root / "scores").glob("*/*.parquet"))
+    frame["inputs"] = [f"digest {case}" for case in frame["case_id"]]
+    inputs = frame.set_index("case_id")["inputs"]
+    scores = pd.read_parquet(scored)
+    riskiest, second = scores.sort_values("risk", ascending=False)["case_id"].iloc[:2]
+    inputs[riskiest] = "digest of what it was"
+    scores.assign(inputs=inputs.loc[scores["case_id"]].to_numpy()).to_parquet(scored)
+    frame.to_parquet(index)
+    app = run_app(workspace.root)
+    assert not app.exception
+    table = app.dataframe[0].value.set_index("case_id")["stale"]
+    assert table[riskiest] == "stale"
+    assert set(table.drop(riskiest)) == {""}
+    case = run_app(workspace.root, "case", riskiest)
+    assert not case.exception
+    assert "This score is stale. What it was scored on has changed since: score again." in said(case).replace("\\", "")
+    assert "This score is stale" not in said(run_app(workspace.root, "case", second))
+
+
 def test_an_unexplained_case_says_so(workspace: Workspace, run_app: Any) -> None:
     app = run_app(workspace.root, "case", scores_of(workspace)["case_id"].iloc[-1])
     assert not app.exception

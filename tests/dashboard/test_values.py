@@ -1,6 +1,8 @@
 """What the pages say and draw, as values: words, heat maps, weighted notes, lists, what-ifs."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard import pictures, whatif, words
+from dashboard import figures, inputs, pictures, whatif, words
 from dashboard.worklist import Filters, listed, neighbours
 from explain.explanation import Element, Explanation
+from ingest.cohort import Cohort
 
 
 @pytest.mark.parametrize(
@@ -94,3 +97,46 @@ def test_neighbours_stop_at_the_ends() -> None:
 def test_a_search_takes_signs_literally() -> None:
     scores = pd.DataFrame({"case_id": ["a.b", "acb"], "risk": [0.2, 0.1], "split": ["test", "test"]})
     assert list(listed(scores, {}, Filters(search="a.b")).frame["case_id"]) == ["a.b"]
+
+
+def test_stale_scores_have_a_column_only_where_there_are_some() -> None:
+    scores = pd.DataFrame(
+        {
+            "case_id": ["a", "b"],
+            "risk": [0.2, 0.1],
+            "risk_low": 0.1,
+            "risk_high": 0.3,
+            "split": "test",
+            "index_time": pd.NaT,
+        }
+    )
+    fresh = listed(scores, {}, Filters())
+    assert "stale" not in fresh.rows(scores, {}).columns
+    stale = listed(scores, {}, Filters(), {"b": "rests on labs.csv, row 3, corrected since"})
+    assert stale.rows(scores, {})["stale"].tolist() == ["", "stale"]
+
+
+def test_a_waveform_is_drawn_lead_by_lead_with_its_peaks_and_without_its_gaps() -> None:
+    samples = np.random.default_rng(0).normal(0, 0.01, (5000, 12)).astype(np.float32)
+    samples[2500, 3], samples[100:400, 0], samples[:, 11] = 1.0, np.nan, np.nan
+    leads = tuple(f"lead {i}" for i in range(12))
+    chart = figures.waveform(inputs.Sound(samples, 1 / 500, -2.0, None, leads, "mV"), "light").to_dict()
+    assert chart["height"] == 34 * 12
+    rows = next(rows for rows in chart["datasets"].values() if "value" in rows[0])
+    assert len(rows) <= figures.MOST_POINTS
+    assert max(row["value"] for row in rows if row["value"] is not None) == 1.0
+    assert {row["lead"] for row in rows} == set(leads)
+    assert all(row["height"] is None for row in rows if row["lead"] == "lead 11")
+    assert any(row["height"] is None for row in rows if row["lead"] == "lead 0" and 0.2 < row["second"] < 0.8)
+
+
+def test_a_stream_that_could_not_be_used_says_why_and_an_older_cohort_says_nothing(
+    synthetic_cohort: Callable[..., Cohort],
+) -> None:
+    """FAULTS 19."""
+    cohort = synthetic_cohort(n=60)
+    assert inputs.problem(cohort, 0, "sound") == ""
+    said = np.full(60, None, object)
+    said[1] = "flat line in all leads"
+    spoilt = replace(cohort, index=cohort.index.assign(sound_problem=said))
+    assert [inputs.problem(spoilt, row, "sound") for row in (0, 1)] == ["", "flat line in all leads"]

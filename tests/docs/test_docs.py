@@ -18,8 +18,9 @@ from ingest.task import parse_task
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = ["demo", "ingest", "tasks", "align", "train", "evaluate", "score", "explain", "dashboard", "retrain", "models"]
-GROUPS = ("demo", "models")
+VERBS = ["demo", "ingest", "tasks", "align", "train", "evaluate", "score", "explain", "dashboard", "retrain", "models",
+         "vocabulary", "trace", "stale", "subjects", "export-meds"]  # fmt: skip
+GROUPS = ("demo", "models", "subjects")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MY_TASK = """
 name: my-task

@@ -13,7 +13,7 @@ from ingest.batch import Stream
 from ingest.cohort import Cohort
 from ingest.errors import TelltaleError
 from ingest.statistics import StreamStatistics
-from ingest.task import ImageStream
+from ingest.task import AudioStream, ImageStream
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,26 @@ def test_a_text_that_is_not_what_was_tokenised_is_refused(cohort: Cohort) -> Non
 )
 def test_values_are_written_as_people_write_them(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_a_waveform_is_explained_by_stretches_of_all_leads_but_not_where_none_is_observed() -> None:
+    values = torch.sin(torch.arange(400) / 10)[None, :, None] * torch.tensor([1.0, 3.0])
+    observed = torch.ones(1, 400, 2, dtype=torch.bool)
+    observed[0, 80:160] = False
+    observed[0, :, 1] = False
+    observed[0, 300:, 1] = True
+    stream = Stream(values * observed, observed, torch.zeros(1, 400))
+    spec = AudioStream(
+        kind="audio", codes=("ECG",), form="waveform", sample_rate_hz=100, seconds=4, leads=("I", "II"), unit="mV"
+    )
+    statistics = StreamStatistics("audio", 400, (2,), names=("I", "II"), units=("mV", "mV"))
+    players = stream_players(stream, Facts(spec, statistics, "", (4, 5)))
+    assert [element.name for element in players.elements][:3] == ["0.0–0.4 s", "0.4–0.8 s", "1.6–2.0 s"]
+    assert players.elements[0].shown == "range 1.69 mV"
+    assert players.elements[0].position == (0.0, 0.4)
+    count = len(players.elements)
+    assert count == 8
+    assert torch.equal(stream.masked(players.keep(np.ones((1, count), bool))).values, stream.values)
+    assert not stream.masked(players.keep(np.zeros((1, count), bool))).present.any()
+    for one in np.eye(count, dtype=bool):
+        assert stream.masked(players.keep(one[None])).present.all()

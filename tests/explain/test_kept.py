@@ -1,12 +1,13 @@
 """Explanations as files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from explain.explanation import Element, Explanation
-from explain.kept import explanation_path, read_explanation, write_explanation
+from explain.kept import explanation_path, read_explanation, says_less, write_explanation
 from ingest.errors import TelltaleError
 
 
@@ -61,3 +62,32 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path) -> None:
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(TelltaleError, match="expected an explanation"):
             read_explanation(tmp_path / "x.json")
+
+
+def test_an_explanation_of_other_inputs_is_kept_as_superseded(tmp_path: Path) -> None:
+    """FAULTS 14."""
+    first, second = (replace(an_explanation(), inputs=inputs) for inputs in ("before", "after"))
+    write_explanation(tmp_path, first)
+    write_explanation(tmp_path, first)
+    assert not (tmp_path / "superseded").exists(), "nothing has changed"
+    path = write_explanation(tmp_path, second)
+    assert read_explanation(path) == second
+    (kept,) = (tmp_path / "superseded").iterdir()
+    assert kept.name.startswith("12-1-")
+    assert read_explanation(kept) == first
+
+
+def test_inputs_that_are_not_known_supersede_nothing(tmp_path: Path) -> None:
+    write_explanation(tmp_path, an_explanation())
+    write_explanation(tmp_path, replace(an_explanation(), inputs="now"))
+    assert not (tmp_path / "superseded").exists()
+
+
+def test_less_is_not_written_over_more_of_the_same_inputs(tmp_path: Path) -> None:
+    fuller = replace(an_explanation(), inputs="a")
+    brief = replace(fuller, elements={})
+    assert not says_less(tmp_path, brief)
+    write_explanation(tmp_path, fuller)
+    assert says_less(tmp_path, brief)
+    assert not says_less(tmp_path, fuller)
+    assert not says_less(tmp_path, replace(brief, inputs="b")), "what was more is of something else"

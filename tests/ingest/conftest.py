@@ -154,3 +154,61 @@ def write_sound() -> Callable[[Path], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def write_ecg() -> Callable[..., Path]:
+    """Two seconds of leads I, II and V1 at 500 Hz as a DICOM waveform, and a median beat derived from them.
+
+    Keywords change or (None) remove elements of the first group; samples (T, 3) int16 replace its signal.
+    """
+
+    def code(value: str, meaning: str, scheme: str) -> Dataset:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+        return item
+
+    def group(samples: Any, originality: str, padding: int | None) -> Dataset:
+        item, leads = Dataset(), [("2:1", "Lead I", "uV"), ("2:2", "Lead II", "uV"), ("X", "ECG Lead V1", "mV")]
+        item.WaveformOriginality, item.SamplingFrequency = originality, 500
+        item.NumberOfWaveformChannels, item.NumberOfWaveformSamples = 3, len(samples)
+        item.WaveformBitsAllocated, item.WaveformSampleInterpretation = 16, "SS"
+        if padding is not None:
+            item.add_new(0x5400100A, "OW", padding.to_bytes(2, "little", signed=True))
+        item.ChannelDefinitionSequence = []
+        for value, meaning, unit in leads:
+            channel = Dataset()
+            channel.ChannelSourceSequence = [code(value, meaning, "MDC")]
+            channel.ChannelSensitivity = 2.5 if unit == "uV" else 0.0025
+            channel.ChannelSensitivityUnitsSequence = [code(unit, unit, "UCUM")]
+            channel.ChannelSensitivityCorrectionFactor, channel.ChannelBaseline = 1.1, 7 if unit == "uV" else 0
+            channel.WaveformBitsStored = 16
+            item.ChannelDefinitionSequence.append(channel)
+        item.add_new(0x54001010, "OW", np.ascontiguousarray(samples, "<i2").tobytes())
+        return item
+
+    def write(
+        path: Path, samples: Any = None, *, derived_first: bool = False, padding: int | None = None, **changes: Any
+    ) -> Path:
+        if samples is None:
+            samples = np.random.default_rng(0).normal(0, 100, (1000, 3)).round()
+        dataset = Dataset()
+        dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.9.1.1", generate_uid()
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+        dataset.PatientID, dataset.PatientName, dataset.Modality = "1", "Archer^Ann", "ECG"
+        dataset.AcquisitionDateTime, dataset.TimezoneOffsetFromUTC = "20260301120000", "+0100"
+        groups = [group(samples, "ORIGINAL", padding), group(np.ones((300, 3)), "DERIVED", None)]
+        for keyword, value in changes.items():
+            if value is None:
+                delattr(groups[0], keyword)
+            else:
+                setattr(groups[0], keyword, value)
+        dataset.WaveformSequence = groups[::-1] if derived_first else groups
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        dataset.save_as(path, enforce_file_format=True)
+        return path
+
+    return write

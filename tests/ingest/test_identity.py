@@ -49,7 +49,7 @@ def test_key_and_register_are_readable_by_their_owner_only(tmp_path: Path) -> No
     register = IdentityRegister(folder)
     register.register([("a", "1")], Claim())
     register.save()
-    for path in (folder / "key", folder / "identities.parquet"):
+    for path in (folder / "key", folder / "identities.db"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

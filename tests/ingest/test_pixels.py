@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from ingest.errors import InputError
-from ingest.pixels import read_image
+from ingest.pixels import count_frames, read_frames, read_image
 
 Write = Callable[..., Path]
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8)
@@ -114,3 +114,13 @@ def test_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
         read_image(tmp_path / "x")
     with pytest.raises(InputError, match="nothing of that name"):
         read_image(tmp_path / "absent.png")
+
+
+def test_the_pages_of_a_tiff_are_frames(tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.full((2, 3), shade, np.uint8)) for shade in (0, 51, 255)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    assert count_frames(tmp_path / "a.tiff") == 3
+    np.testing.assert_allclose(read_image(tmp_path / "a.tiff", 1), np.full((2, 3), 0.2), atol=1e-6)
+    np.testing.assert_array_equal(read_frames(tmp_path / "a.tiff", frames=[2, 0])[:, 0, 0], [255, 0])
+    with pytest.raises(InputError, match="0 to 2"):
+        read_image(tmp_path / "a.tiff", 3)

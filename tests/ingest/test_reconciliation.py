@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from ingest.errors import Complaint
 from ingest.quarantine import Quarantine
 from ingest.reconciliation import Count, Report
+from ingest.summary import Summary
 
 
 def report(tmp_path: Path) -> Report:
@@ -22,7 +24,7 @@ def test_a_record_that_nobody_decided_on_is_noticed(tmp_path: Path) -> None:
     open_report.see("FHIR", 2)
     open_report.use("FHIR")
     with pytest.raises(AssertionError, match="do not add up"):
-        open_report.reconcile("run", None, 0, 0)
+        open_report.reconcile("run", None, 0, Summary.nothing())
 
 
 def test_the_account_says_what_was_skipped_noted_and_refused(tmp_path: Path) -> None:
@@ -32,7 +34,7 @@ def test_the_account_says_what_was_skipped_noted_and_refused(tmp_path: Path) -> 
     full.skip("FHIR", "duplicate")
     full.refuse("FHIR", Complaint("f", "line 1", "code", "a code", "none"), "raw")
     full.note("noticed", 3)
-    account = full.reconcile("run", "run.parquet", 9, 1)
+    account = full.reconcile("run", "run.parquet", 9, replace(Summary.nothing(), subjects=1))
     full.quarantine.discard()
     assert account.lines() == [
         "in 4 = used 2 + refused 1 + skipped 1; 9 observations of 1 subjects",

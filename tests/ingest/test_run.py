@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import InputError
+from ingest.progress import Progress
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace, create_workspace
@@ -74,31 +75,63 @@ def test_two_deliveries_at_the_same_moment_come_in_once(workspace: Workspace, wa
     assert len(read_observations(workspace)) == 25
 
 
-@pytest.mark.parametrize("step", ["write_json", "write_parquet"])
-def test_a_killed_run_never_was_and_the_next_goes_on(workspace: Workspace, ward: Path, step: str) -> None:
-    code = f"""
+@pytest.mark.parametrize("flush", [1, 3, 5, 7, 9, 11])
+def test_a_killed_run_never_was_and_the_next_goes_on(workspace: Workspace, ward: Path, flush: int) -> None:
+    """FAULTS 39: killed at one of the moments at which something has just been flushed to disk."""
+    code = """
 import os, signal, sys
 from pathlib import Path
 import ingest.run as run
-from ingest.files import replacing_file
 from ingest.workspace import Workspace
-def die(path, value):
-    with replacing_file(path) as temporary:
-        temporary.write_bytes(b"PAR1 half a file")
+left, flush = [int(sys.argv[3])], os.fsync
+def die(descriptor):
+    left[0] -= 1
+    if left[0] == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-run.{step} = die
+    flush(descriptor)
+os.fsync = die
 run.ingest(Workspace(Path(sys.argv[1])), [Path(sys.argv[2])])
 """
     killed = subprocess.run(
-        [sys.executable, "-c", code, str(workspace.root), str(ward)], cwd=Path.cwd(), check=False, timeout=120
+        [sys.executable, "-c", code, str(workspace.root), str(ward), str(flush)],
+        cwd=Path.cwd(),
+        check=False,
+        timeout=120,
     )
     assert killed.returncode == -signal.SIGKILL
     assert len(read_observations(workspace)) == 0
     account = ingest(workspace, [ward])
     assert (account.total.used, len(read_observations(workspace))) == (23, 25)
-    left = {path.name for path in workspace.root.rglob("*") if path.is_file() and path.name.startswith(".")}
-    assert left == {".lock"}
-    assert sorted(path.name for path in workspace.ingests.glob("*.json")) == [f"{account.run}.json"]
+    assert [path.name for path in workspace.ingests.glob("*.json")] == [f"{account.run}.json"]
+    assert not list(workspace.observations.glob(".*"))
+
+
+@pytest.mark.parametrize("room", [0, 3_000, 9_000, 30_000, 45_000])
+def test_a_full_disk_is_a_clean_error_and_leaves_nothing_half(workspace: Workspace, delivery: Path, room: int) -> None:
+    """FAULTS 40: no file can grow beyond `room` bytes, as on a disk that is full."""
+    lines = [f'{{"resourceType":"Patient","id":"p{n}","birthDate":"19{n % 60 + 10}"}}' for n in range(3000)]
+    (delivery / "a.ndjson").write_text("\n".join(lines), encoding="utf-8")
+    (delivery / "b.ndjson").write_text("\n".join(['{"resourceType":'] * 400), encoding="utf-8")
+    code = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+sys.argv = ["telltale", "ingest", sys.argv[2], "--workspace", sys.argv[3]]
+from serve.cli import main
+main()
+"""
+    full = subprocess.run(
+        [sys.executable, "-c", code, str(room), str(delivery), str(workspace.root)],
+        cwd=Path.cwd(), check=False, timeout=120, capture_output=True, text=True,
+    )  # fmt: skip
+    assert full.returncode == 1, full.stdout + full.stderr
+    assert len(full.stderr.strip().splitlines()) == 1
+    assert "room to write" in full.stderr
+    assert len(read_observations(workspace)) == 0
+    account = ingest(workspace, [delivery])
+    assert (account.total.used, account.total.refused, account.subjects) == (3000, 400, 3000)
+    assert len(list(workspace.ingests.glob("*.json"))) == 1
+    assert [path for path in workspace.root.rglob(".*") if path.name != ".lock"] == []
 
 
 def test_a_missing_source_and_an_empty_folder_leave_nothing(workspace: Workspace, delivery: Path) -> None:
@@ -107,7 +140,7 @@ def test_a_missing_source_and_an_empty_folder_leave_nothing(workspace: Workspace
     with pytest.raises(InputError, match="no files found in"):
         ingest(workspace, [delivery])
     assert list(workspace.observations.iterdir()) == []
-    assert not workspace.ingests.exists()
+    assert list(workspace.ingests.glob("*.json")) == []
 
 
 def test_a_mapping_that_fits_nothing_is_the_wrong_one(workspace: Workspace, ward: Path, tmp_path: Path) -> None:
@@ -199,11 +232,14 @@ def test_a_workspace_inside_the_delivery_is_not_read(delivery: Path, ward: Path)
     assert ingest(workspace, [ward]).total.seen == 25
 
 
-def test_progress_ends_at_the_number_of_files(workspace: Workspace, ward: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
-    ingest(workspace, [ward], progress=lambda *step: seen.append(step))
-    assert seen[-1] == ("done", 5, 5)
-    assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
+def test_progress_ends_with_all_files_and_bytes(workspace: Workspace, ward: Path) -> None:
+    told: list[Progress] = []
+    ingest(workspace, [ward], progress=told.append)
+    size = sum(file.stat().st_size for file in ward.rglob("*") if file.is_file())
+    last = told[-1]
+    assert (last.stage, last.files, last.files_total, last.bytes, last.bytes_total) == ("done", 5, 5, size, size)
+    assert last.seconds_left == 0
+    assert [at.bytes for at in told] == sorted(at.bytes for at in told)
 
 
 json_values = st.recursive(

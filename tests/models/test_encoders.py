@@ -285,3 +285,29 @@ def test_a_folder_that_is_no_transformer_is_a_task_error(tmp_path: Path) -> None
     statistics = StreamStatistics("text", 8, (), vocabulary_size=50)
     with pytest.raises(TaskError, match="expected a transformers model in safetensors"):
         encoder_of(statistics, network="transformer", path=str(tmp_path))
+
+
+def waveform(samples: int, cases: int = 4) -> tuple[Stream, StreamStatistics]:
+    """A waveform of three leads, of which the second case lacks one and the third its end."""
+    values = torch.randn(cases, samples, 3, generator=torch.Generator().manual_seed(0))
+    observed = torch.ones(cases, samples, 3, dtype=torch.bool)
+    observed[1, :, 2] = False
+    observed[2, samples // 2 :] = False
+    leads, zeros, ones = ("I", "II", "V1"), (0.1,) * 3, (1.0,) * 3
+    statistics = StreamStatistics("audio", samples, (3,), names=leads, units=("mV",) * 3, mean=zeros, std=ones)
+    return Stream(values * observed, observed, torch.zeros(cases, samples)), statistics
+
+
+@pytest.mark.parametrize("samples", [100, 1000, 5001])
+@torch.no_grad()
+def test_a_waveform_of_any_length_becomes_two_tokens_and_what_is_hidden_does_not_count(samples: int) -> None:
+    stream, statistics = waveform(samples)
+    with seeded(0):
+        encoder = encoder_of(statistics)
+    tokens = encoder(stream)
+    assert tokens.values.shape == (4, 2, WIDTH)
+    assert tokens.present.all()
+    same(encoder(replace(stream, values=torch.where(stream.observed, stream.values, torch.tensor(7.0)))), tokens)
+    nothing = encoder(stream.masked(torch.zeros(1, 1, dtype=torch.bool)))
+    assert not nothing.present.any()
+    assert not nothing.values.any()

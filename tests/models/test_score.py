@@ -17,7 +17,7 @@ from models.train import TrainingOutcome
 
 COLUMNS = ["case_id", "subject_id", "index_time", "split", "target", "risk", "risk_low", "risk_high", "logit",
            "logit_std", "model_version", "pattern", "has_record", "has_vitals", "has_labs", "has_xray", "has_notes",
-           "has_sound", "scored_at"]  # fmt: skip
+           "has_sound", "problems", "inputs", "scored_at"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,8 @@ def test_parquet_and_csv_are_the_same_rows_in_the_documented_columns(
     files = score(outcome.predictor, cohort, tmp_path / "scores")
     assert (files.parquet.name, files.csv.name, files.cases) == ("v0001.parquet", "v0001.csv", 160)
     exact, text = pd.read_parquet(files.parquet), pd.read_csv(files.csv, parse_dates=["index_time", "scored_at"])
+    empty = ["problems", "inputs"]
+    text[empty] = text[empty].astype(object).fillna("")
     assert list(exact.columns) == list(text.columns) == COLUMNS
     assert len(exact) == len(text) == 160
     for column in COLUMNS:
@@ -157,3 +159,34 @@ def test_predictions_of_rows_come_in_the_order_asked_for(outcome: TrainingOutcom
     logits = predict_rows(outcome.predictor, cohort, rows).logit
     for row, logit in zip(rows, logits, strict=True):
         assert outcome.predictor.predict(cohort.batch([row])).logit[0] == pytest.approx(logit, abs=1e-5)
+
+
+def test_the_score_says_which_stream_could_not_be_used(
+    outcome: TrainingOutcome, cohort: Cohort, tmp_path: Path
+) -> None:
+    """FAULTS 19: where the cohort's index says so; an older cohort, which does not, has no problems."""
+    whole = pd.read_parquet(score(outcome.predictor, cohort, tmp_path / "old").parquet)
+    assert whole["problems"].tolist() == [""] * 160
+    said = np.full(160, None, object)
+    said[3], other = "flat line in all leads", np.full(160, None, object)
+    other[[3, 5]] = "=1 lead clipped"
+    spoilt = replace(cohort, index=cohort.index.assign(sound_problem=said, xray_problem=other))
+    files = score(outcome.predictor, spoilt, tmp_path / "new")
+    exact = pd.read_parquet(files.parquet)
+    expected = {3: "xray: =1 lead clipped; sound: flat line in all leads", 5: "xray: =1 lead clipped"}
+    assert {row: text for row, text in enumerate(exact["problems"]) if text} == expected
+    assert pd.read_csv(files.csv)["problems"].dropna().to_dict() == expected
+    assert exact["logit"].tolist() == whole["logit"].tolist()
+
+
+def test_a_formula_in_a_case_is_neutralised_in_the_csv_alone(
+    outcome: TrainingOutcome, cohort: Cohort, tmp_path: Path
+) -> None:
+    """FAULTS 34."""
+    names = cohort.index["case_id"].to_numpy(object).copy()
+    names[0] = "=HYPERLINK(1)"
+    files = score(outcome.predictor, replace(cohort, index=cohort.index.assign(case_id=names)), tmp_path)
+    exact, text = pd.read_parquet(files.parquet), pd.read_csv(files.csv)
+    assert (exact["case_id"][0], text["case_id"][0]) == ("=HYPERLINK(1)", "'=HYPERLINK(1)")
+    assert text["logit"].to_numpy() == pytest.approx(exact["logit"].to_numpy())  # negative ones among them
+    assert (text["logit"] < 0).any()

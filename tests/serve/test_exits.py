@@ -134,7 +134,7 @@ def test_a_task_of_a_stream_that_no_source_provides_is_told(
     said = one_line(telltale("align", "-t", tmp_path / "task.yaml", "-w", workspace))
     assert "xray" in said
     assert "DICOM//DX" in said
-    assert not (workspace / "cohorts").exists()
+    assert not list((workspace / "cohorts").glob("*/task.json"))
 
 
 @pytest.mark.parametrize(

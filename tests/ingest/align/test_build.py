@@ -68,7 +68,7 @@ def test_everything_is_counted(every_kind: Any, task_of: Any, aligned: Any) -> N
     extra = [
         {"subject": 1, "code": "PULSE", "hours": 30, "numeric_value": 1.0},
         {"subject": 1, "code": "PULSE", "hours": 20, "known": 25, "numeric_value": 1.0},
-        {"subject": 2, "code": "PULSE", "hours": 20, "numeric_value": 1.0, "unit": "Hz"},
+        {"subject": 2, "code": "PULSE", "hours": 20, "numeric_value": 1.0, "unit": "kg"},
         {"subject": 3, "code": "PULSE", "hours": 20, "numeric_value": 999.0},
         {"subject": 4, "code": "PULSE", "hours": 20, "text_value": "fast"},
         {"subject": 5, "code": "PULSE", "hours": -9, "numeric_value": 1.0},
@@ -130,7 +130,6 @@ def test_the_outcome_cannot_be_an_input(people: Any, task_of: Any, table_of: Any
         ({"index": {"event": "NOWHERE"}}, "index: expected observations of NOWHERE, got none"),
         ({"target": {"events": ["NOTHING"], "horizon_hours": 9}}, "got 0 with and [0-9]+ without, of 20 cases in all"),
         ({"include": [{"name": "old", "codes": ["AGE"], "above": 60}]}, r"got none of 20 \(excluded: old: 20\)"),
-        ({"streams": {"x": {"kind": "image", "codes": ["PULSE"], "shape": [2, 2, 2]}}}, "volumes are not read yet"),
         ({"streams": {"x": {"kind": "text", "codes": ["PULSE"], "redact": ["("]}}}, "expected regular expressions"),
         ({"streams": {"x": {"kind": "text", "codes": ["PULSE"], "tokenizer": "no/such"}}}, "tokenizer: expected"),
         ({"streams": {"x": {"kind": "audio", "codes": ["PULSE"], "mels": 900}}}, "fewer mels, got 6.0 s and 900 mels"),
@@ -229,3 +228,48 @@ def test_groups_of_subjects_stay_together(people: Any, task_of: Any, aligned: An
     rows = people(60) + [{"subject": s, "code": "HOSPITAL", "text_value": f"h{s % 6}"} for s in range(1, 61)]
     _, cohort = aligned(rows, task_of({"vitals": pulse}, split={"group_by": "HOSPITAL"}))
     assert cohort.index.groupby(cohort.index["subject_id"] % 6)["split"].nunique().tolist() == [1] * 6
+
+
+def test_who_was_split_once_stays_where_he_is(people: Any, task_of: Any, aligned: Any, pulse: Any) -> None:
+    """Exact fractions of each class would move subjects as the data grow."""
+    task = task_of({"vitals": pulse}, split={"stratify": True})
+    _, first = aligned(people(40), task)
+    _, grown = aligned(people(90), task)
+    _, anew = aligned(people(90), task, name="anew")
+    assert grown.index["split"][:40].tolist() == first.index["split"].tolist()
+    assert anew.index["split"][:40].tolist() != first.index["split"].tolist(), "else this test says nothing"
+    _, again = aligned(people(90), task, resplit=True)
+    assert again.index["split"].tolist() == anew.index["split"].tolist()
+    other = task_of({"vitals": pulse}, split={"stratify": True, "seed": 1})
+    _, other_cohort = aligned(people(90), other)
+    assert other_cohort.index["split"].tolist() == aligned(people(90), other, name="other")[1].index["split"].tolist()
+
+
+def test_levels_keep_their_places_when_a_cohort_is_aligned_again(people: Any, task_of: Any, aligned: Any) -> None:
+    """So that models which know them by their place still fit."""
+    ward = {"record": {"kind": "table", "features": [{"name": "ward", "codes": ["WARD"], "levels": "auto"}]}}
+    task = task_of(ward, split={"train": 0.98, "validation": 0.01, "test": 0.01})
+
+    def wards(names: str) -> list[Any]:
+        return [{"subject": s, "code": "WARD", "hours": 1, "text_value": name} for s, name in enumerate(names, 1)]
+
+    _, first = aligned([*people(), *wards("aab")], task)
+    _, again = aligned([*people(), *wards("bbbc")], task)
+    _, anew = aligned([*people(), *wards("bbbc")], task, resplit=True)
+    levels = [cohort.statistics.streams["record"].levels["ward"] for cohort in (first, again, anew)]
+    assert levels == [("a", "b"), ("a", "b", "c"), ("b", "c")]
+
+
+def test_the_digest_of_a_cases_inputs_changes_with_them_alone(
+    people: Any, task_of: Any, aligned: Any, pulse: Any
+) -> None:
+    task = task_of({"vitals": pulse, "record": {"kind": "table", "features": [{"name": "pulse", "codes": ["PULSE"]}]}})
+    rows = people()
+    _, before = aligned(rows, task)
+    rows[2] = {**rows[2], "numeric_value": 62.5}
+    rows[6] = {**rows[6], "source_file": "another"}
+    _, after = aligned(rows, task)
+    same = before.index["inputs"].to_numpy() == after.index["inputs"].to_numpy()
+    assert same.tolist() == [False] + [True] * 19
+    assert before.index["inputs"].is_unique
+    assert before.inputs(0) != after.inputs(0)

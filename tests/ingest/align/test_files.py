@@ -1,14 +1,12 @@
-"""Images and sounds: real files to arrays, and files that are gone, broken or changed."""
+"""Images: real files to arrays, and files that are gone, broken or changed."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
 
-from ingest.align.audio import FLOOR, log_mel, mel_filters, resample
 from ingest.align.image import fit_image, holds_8_bits
 from ingest.files import sha256_of
 
@@ -91,38 +89,6 @@ def test_the_latest_images_are_kept_oldest_first(tmp_path: Path, people: Any, ta
     assert np.allclose(stream.values[0, :, 0, 0, 0] * 255, [100, 150], atol=1e-3)
     assert stream.hours[0].tolist() == [-22, -21]
     assert report.streams["xray"].left_out == {"older than the latest kept": 1}
-
-
-def test_a_tone_is_loudest_in_its_own_mel_band() -> None:
-    rate, mels = 4000, 32
-    bank = mel_filters(mels, rate)
-    centres = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 2000 / 700), mels + 2)[1:-1] / 2595) - 1)
-    for band in (3, 15, 28):
-        tone = np.sin(2 * np.pi * centres[band] * np.arange(rate) / rate).astype(np.float32)
-        assert (log_mel(tone, bank, rate).argmax(1) == band).all()
-    assert np.allclose(log_mel(np.zeros(rate, np.float32), bank, rate), 10 * np.log10(FLOOR))
-
-
-def test_resampling_keeps_a_low_tone_and_removes_what_would_alias() -> None:
-    t = np.arange(44_100) / 44_100
-    low = resample(np.sin(2 * np.pi * 200 * t), 44_100, 4000)
-    assert len(low) == 4000
-    assert np.allclose(low[500:-500], np.sin(2 * np.pi * 200 * np.arange(4000) / 4000)[500:-500], atol=0.01)
-    assert np.abs(resample(np.sin(2 * np.pi * 3000 * t), 44_100, 4000)[500:-500]).max() < 0.01
-
-
-def test_a_short_recording_leaves_frames_unobserved(tmp_path: Path, people: Any, task_of: Any, aligned: Any) -> None:
-    noise = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
-    soundfile.write(tmp_path / "1.wav", noise, 4000)
-    soundfile.write(tmp_path / "2.wav", noise[:100], 4000)
-    streams = {"sound": {"kind": "audio", "codes": ["FILE"], "seconds": 2, "mels": 8}}
-    rows = [*people(), file_row(1, tmp_path / "1.wav"), file_row(2, tmp_path / "2.wav")]
-    report, cohort = aligned(rows, task_of(streams))
-    sound = cohort.batch([0]).streams["sound"]
-    assert sound.observed[0].sum() == 1 + (4000 - 256) // 128
-    assert not sound.values[0][~sound.observed[0]].any()
-    assert cohort.present[1].tolist() == [False]
-    assert "expected at least 0.064 s of sound" in report.streams["sound"].refusals[0]
 
 
 @pytest.mark.parametrize("window", [None, 10])

@@ -3,7 +3,9 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
+from ingest.errors import TaskError
 from ingest.tokenizer import latest_tokens, load_tokenizer
 
 
@@ -56,3 +58,40 @@ def test_an_empty_note_is_no_note(people: Any, task_of: Any, aligned: Any) -> No
     report, cohort = aligned(rows, task_of(notes()))
     assert np.flatnonzero(cohort.present[:, 0]).tolist() == [2]
     assert report.streams["notes"].left_out == {"empty": 2}
+
+
+def test_a_cut_text_says_so_in_its_case_and_a_note_that_was_cut_away_is_no_source(
+    people: Any, task_of: Any, aligned: Any
+) -> None:
+    old, new = " ".join(f"old{n}" for n in range(5)), " ".join(f"new{n}" for n in range(9))
+    rows = [*people(), note(1, old, source_file="a", source_record="old"), note(2, new, source_file="a")]
+    report, cohort = aligned([*rows, note(1, "short", subject=2)], task_of(notes(max_tokens=8)))
+    assert cohort.index["notes_note"][0] == "text of 14 tokens: the latest 8 kept"
+    assert cohort.index["notes_note"].notna().sum() == 1
+    left_out = report.streams["notes"].left_out
+    assert (left_out["tokens beyond max_tokens"], left_out["cases cut to max_tokens"]) == (6, 1)
+    sources = cohort.sources("notes").query("case_id == '1'")
+    assert sources[["element", "count"]].to_numpy().tolist() == [[0, 8]], "the old note gave nothing"
+    assert "old" not in set(sources["source_record"])
+
+
+def test_only_the_sections_asked_for_are_read(people: Any, task_of: Any, aligned: Any) -> None:
+    text = "History: fever and a cough.\nFamily history: mother has asthma.\nPlan: rest and fluids now."
+    rows = [*people(), note(1, text), note(1, "Plan: go home soon please.", subject=2)]
+    report, cohort = aligned(rows, task_of(notes(sections=["history"], without_sections=["^family"])))
+    assert cohort.texts("notes")["1"] == "History: fever and a cough."
+    assert report.streams["notes"].left_out["notes without such a section"] == 1
+    assert cohort.present[:2, 0].tolist() == [True, False]
+    assert cohort.index["notes_problem"][1] == "1 note, nothing left after sections and redaction"
+
+
+def test_marked_words_tell_a_negated_word_from_a_plain_one(people: Any, task_of: Any, aligned: Any) -> None:
+    rows = [*people(), note(1, "fever"), note(1, "no fever", subject=2)]
+    _, cohort = aligned(rows, task_of(notes(tokenizer="marked-words")))
+    values = cohort.batch([0, 1]).streams["notes"].values
+    assert values[0, 0] != values[1, 1]
+
+
+def test_a_pattern_that_is_none_is_refused_with_its_key(people: Any, task_of: Any, aligned: Any) -> None:
+    with pytest.raises(TaskError, match=r"stream notes, sections: expected regular expressions, got '\('"):
+        aligned([*people(), note(1, "x")], task_of(notes(sections=["("])))

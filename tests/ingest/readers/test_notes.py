@@ -69,3 +69,50 @@ def test_a_time_of_day_needs_a_zone(workspace: Workspace, delivery: Path, notes:
 def test_without_a_time_in_the_name_notes_are_static(workspace: Workspace, delivery: Path, notes: Path) -> None:
     take(workspace, delivery, {**PART, "name": r"(?P<subject>\w+)-\d+"})
     assert read_observations(workspace)["time"].null_count == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bytes_of"),
+    [
+        ("utf-8", "fièvre 39,5 °C".encode()),
+        ("utf-8", "fièvre 39,5 °C".encode("utf-8-sig")),
+        ("utf-8", "fièvre 39,5 °C".encode("utf-16")),
+        ("utf-8", "fièvre 39,5 °C".encode("utf-32")),
+        ("latin-1", "fièvre 39,5 °C".encode("latin-1")),
+        ("latin-1", "fièvre 39,5 °C".encode("utf-8-sig")),
+    ],
+)
+def test_a_note_is_read_in_the_encoding_that_it_or_the_mapping_states(
+    workspace: Workspace, delivery: Path, notes: Path, encoding: str, bytes_of: bytes
+) -> None:
+    (notes / "p9-20260305.txt").write_bytes(bytes_of)
+    take(workspace, delivery, {**PART, "path": "notes/p9*.txt", "encoding": encoding})
+    assert read_observations(workspace)["text_value"].to_pylist() == ["fièvre 39,5 °C"]
+
+
+def test_latin_1_is_not_guessed(workspace: Workspace, delivery: Path, notes: Path) -> None:
+    (notes / "p9-20260305.txt").write_bytes("fièvre".encode("latin-1"))
+    account = take(workspace, delivery, PART)
+    assert (account.total.used, account.total.refused) == (2, 1)
+    assert "expected text in UTF-8, got bytes that are none; state `encoding` in the mapping" in str(
+        account.refusals[0]
+    )
+
+
+def test_an_empty_note_is_skipped_and_binary_data_refused(workspace: Workspace, delivery: Path, notes: Path) -> None:
+    (notes / "p8-20260305.txt").write_text(" \n\t ")
+    (notes / "p9-20260305.txt").write_bytes(b"\x00\x01\x02")
+    account = take(workspace, delivery, PART)
+    assert account.skip_reasons == {"note without text": 1}
+    assert "expected text, got binary data" in str(account.refusals[0])
+    assert (account.total.seen, account.total.used, account.total.refused) == (4, 2, 1)
+
+
+def test_a_note_that_is_too_large_is_refused_not_cut(
+    workspace: Workspace, delivery: Path, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.readers.notes.MAX_NOTE_BYTES", 20)
+    (notes / "p9-20260305.txt").write_text("x" * 21)
+    account = take(workspace, delivery, PART)
+    assert "expected a note of at most 20 bytes, got more; split it: a note is never cut" in str(account.refusals[0])
+    assert account.total.used == 2

@@ -1,0 +1,170 @@
+"""How fast FHIR is read, beside parsing its JSON alone: `python benchmarks/fhir_speed.py [folder]` prints JSON.
+
+Without a folder it makes a bulk export of vital signs and laboratory results, a line each as servers write them.
+"""
+
+import json
+import random
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ingest` would be ingest.py
+
+from ingest.catalogue import Catalogue
+from ingest.identity import IdentityRegister
+from ingest.intake import Intake
+from ingest.ledger import Ledger
+from ingest.quarantine import Quarantine
+from ingest.readers import fhir, fhir_pool
+from ingest.reconciliation import Report
+from ingest.sources import SourceFile
+from ingest.vocabulary import EMPTY, Vocabulary
+from ingest.workspace import create_workspace
+
+LINES = 200_000
+PATIENTS = 500
+# LOINC code, display, UCUM unit, lowest, highest value made
+MEASURED = (
+    ("8867-4", "Heart rate", "/min", 50, 130),
+    ("8480-6", "Systolic blood pressure", "mm[Hg]", 85, 180),
+    ("9279-1", "Respiratory rate", "/min", 10, 30),
+    ("59408-5", "Oxygen saturation in Arterial blood by Pulse oximetry", "%", 88, 100),
+    ("8310-5", "Body temperature", "Cel", 36, 40),
+    ("2345-7", "Glucose [Mass/volume] in Serum or Plasma", "mg/dL", 60, 250),
+    ("2160-0", "Creatinine [Mass/volume] in Serum or Plasma", "mg/dL", 0.4, 3),
+    ("6690-2", "Leukocytes [#/volume] in Blood by Automated count", "10*3/uL", 3, 20),
+    ("718-7", "Hemoglobin [Mass/volume] in Blood", "g/dL", 8, 17),
+    ("1988-5", "C reactive protein [Mass/volume] in Serum or Plasma", "mg/L", 1, 200),
+)
+
+
+def measure(
+    folder: Path | None = None, *, lines: int = LINES, repeats: int = 3, vocabulary: Vocabulary = EMPTY
+) -> dict[str, object]:
+    """Seconds of parsing alone (orjson, one core) and of reading to observation batches, by one process and by as many
+    as reading takes; each the best of `repeats`. ratio: reading's speed as a share of parsing's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = folder or write_export(Path(scratch) / "export", lines)
+        files = [path for path in sorted(source.rglob("*.ndjson")) if fhir.accepts(SourceFile(path, source))]
+        parsing, alone, reading = [], [], []
+        rows = 0
+        for turn in range(repeats):
+            parsing.append(_seconds_of_parsing(files))
+            seconds, rows = _seconds_of_reading(files, source, Path(scratch) / f"a{turn}", vocabulary, processes=1)
+            alone.append(seconds)
+            seconds, _ = _seconds_of_reading(files, source, Path(scratch) / f"b{turn}", vocabulary, processes=None)
+            reading.append(seconds)
+        return {
+            "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+            "observations": rows,
+            "parse_seconds": round(min(parsing), 3),
+            "read_one_process_seconds": round(min(alone), 3),
+            "read_seconds": round(min(reading), 3),
+            "ratio_one_process": round(min(parsing) / min(alone), 3),
+            "ratio": round(min(parsing) / min(reading), 3),
+        }
+
+
+def write_export(folder: Path, lines: int) -> Path:
+    """A bulk export of Patients and Observations."""
+    generator = random.Random(0)
+    folder.mkdir(parents=True)
+    people = [str(uuid.UUID(int=generator.getrandbits(128))) for _ in range(PATIENTS)]
+    with (folder / "Patient.000.ndjson").open("wb") as file:
+        file.writelines(orjson.dumps(_patient(person)) + b"\n" for person in people)
+    with (folder / "Observation.000.ndjson").open("wb") as file:
+        file.writelines(orjson.dumps(each) + b"\n" for each in _observations(people, lines, generator))
+    return folder
+
+
+def _seconds_of_parsing(files: list[Path]) -> float:
+    contents = [path.read_bytes().split(b"\n") for path in files]
+    started = time.perf_counter()
+    for content in contents:
+        for line in content:
+            if line:
+                orjson.loads(line)
+    return time.perf_counter() - started
+
+
+def _seconds_of_reading(
+    files: list[Path], root: Path, place: Path, vocabulary: Vocabulary, *, processes: int | None
+) -> tuple[float, int]:
+    workspace = create_workspace(place)
+    report = Report(Quarantine(workspace.quarantine, "benchmark"))
+    ledger = Ledger(workspace.ingests, workspace.observations)
+    intake = Intake(
+        IdentityRegister(workspace.identities),
+        ledger,
+        report,
+        "local",
+        None,
+        None,
+        Catalogue(workspace.images, "benchmark"),
+        vocabulary,
+    )
+    chosen, fhir_pool.PROCESSES = fhir_pool.PROCESSES, processes
+    started = time.perf_counter()
+    rows = sum(len(batch) for batch in fhir.read([SourceFile(path, root) for path in files], intake))
+    seconds = time.perf_counter() - started
+    fhir_pool.PROCESSES = chosen
+    ledger.close()
+    return seconds, rows
+
+
+def _patient(person: str) -> dict[str, object]:
+    return {
+        "resourceType": "Patient",
+        "id": person,
+        "identifier": [{"system": "urn:oid:1.2.3", "value": person}],
+        "gender": "female",
+        "birthDate": "1960-05-17",
+    }
+
+
+def _observations(people: list[str], lines: int, generator: random.Random) -> Iterator[dict[str, object]]:
+    for number in range(lines):
+        code, display, unit, low, high = MEASURED[number % len(MEASURED)]
+        if number % len(MEASURED) == 0:  # a round: all is measured at one time
+            person, day = generator.choice(people), generator.randrange(1, 28)
+            minute = f"{generator.randrange(24):02d}:{generator.randrange(60):02d}"
+            moment = f"2025-{generator.randrange(1, 13):02d}-{day:02d}T{minute}"
+        yield {
+            "resourceType": "Observation",
+            "id": str(uuid.UUID(int=generator.getrandbits(128))),
+            "meta": {"profile": ["http://hl7.org/fhir/us/core/StructureDefinition/us-core-observation-lab"]},
+            "status": "final",
+            "category": [
+                {
+                    "coding": [
+                        {
+                            "system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                            "code": "laboratory",
+                            "display": "Laboratory",
+                        }
+                    ]
+                }
+            ],
+            "code": {"coding": [{"system": "http://loinc.org", "code": code, "display": display}], "text": display},
+            "subject": {"reference": f"Patient/{person}"},
+            "encounter": {"reference": f"Encounter/{person}"},
+            "effectiveDateTime": f"{moment}:{generator.randrange(60):02d}+01:00",
+            "issued": f"{moment}:59.{generator.randrange(1000):03d}+01:00",
+            "valueQuantity": {
+                "value": round(generator.uniform(low, high), 4),
+                "unit": unit,
+                "system": "http://unitsofmeasure.org",
+                "code": unit,
+            },
+        }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(Path(sys.argv[1]) if sys.argv[1:] else None), indent=2))

@@ -1,0 +1,87 @@
+"""`telltale subjects`: two numbers that are one person: merged, parted again, listed."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve.options import DEFAULT_WORKSPACE, WorkspaceOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ingest.merges import Merges
+
+app = typer.Typer(help="Subjects that are one person: merge, unmerge, list.", no_args_is_help=True)
+IssuerOption = Annotated[str, typer.Option(help="Who issued the identifiers.")]
+OtherIssuerOption = Annotated[str | None, typer.Option(help="Who issued the other identifier; default: --issuer.")]
+
+
+@app.command()
+def merge(
+    kept: Annotated[str, typer.Argument(help="The identifier that stays.")],
+    other: Annotated[str, typer.Argument(help="The identifier that turned out to be the same person's.")],
+    issuer: IssuerOption = "local",
+    other_issuer: OtherIssuerOption = None,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Read two subjects as one from now on. Their scores from before are stale; nothing of their history is lost."""
+    from ingest.errors import TelltaleError
+    from ingest.merges import BY_HAND
+    from serve.console import say
+
+    folder, merges = _opened(workspace)
+    subject, joined = _subject(folder, issuer, kept), _subject(folder, other_issuer or issuer, other)
+    if not merges.merge(subject, joined, BY_HAND):
+        raise TelltaleError("expected two subjects, got two identifiers of one")
+    merges.save()
+    say(f"{joined} is read as {subject} from now on; align again, and see `telltale stale`")
+
+
+@app.command()
+def unmerge(
+    other: Annotated[str, typer.Argument(help="The identifier that was merged into another.")],
+    issuer: IssuerOption = "local",
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Part a subject from the one that it was merged into: both have again what they came with."""
+    from ingest.errors import TelltaleError
+    from serve.console import say
+
+    folder, merges = _opened(workspace)
+    subject = _subject(folder, issuer, other)
+    if not merges.unmerge(subject):
+        raise TelltaleError("expected a subject that was merged into another, got one that was not")
+    merges.save()
+    say(f"{subject} is read by itself from now on; align again, and see `telltale stale`")
+
+
+@app.command("list")
+def list_merges(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
+    """List all merges, by pseudonym, with those that were undone."""
+    from serve.console import table
+
+    _, merges = _opened(workspace)
+    rows = [
+        [each.other, each.kept, each.why, *(f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (each.at, each.undone_at))]
+        for each in merges.history
+    ]
+    table("Merged subjects", ["subject", "is read as", "because of", "since", "undone"], rows)
+
+
+def _opened(workspace: "Path") -> "tuple[Path, Merges]":
+    from ingest.merges import Merges
+    from ingest.workspace import open_workspace
+
+    folder = open_workspace(workspace).identities
+    return folder, Merges(folder)
+
+
+def _subject(folder: "Path", issuer: str, identifier: str) -> int:
+    """The subject of an identifier that is known. The message does not repeat it: messages are kept in logs."""
+    from ingest.errors import TelltaleError
+    from ingest.identity import IdentityRegister
+
+    subject = IdentityRegister(folder).known(issuer, identifier)
+    if subject is None:
+        raise TelltaleError("expected an identifier that has been ingested under this issuer, got an unknown one")
+    return subject

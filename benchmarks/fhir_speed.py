@@ -28,7 +28,7 @@ from ingest.sources import SourceFile
 from ingest.vocabulary import EMPTY, Vocabulary
 from ingest.workspace import create_workspace
 
-LINES = 200_000
+LINES = 600_000
 PATIENTS = 500
 # LOINC code, display, UCUM unit, lowest, highest value made
 MEASURED = (
@@ -74,7 +74,7 @@ def measure(
 
 def write_export(folder: Path, lines: int) -> Path:
     """A bulk export of Patients and Observations."""
-    generator = random.Random(0)
+    generator = random.Random(0)  # noqa: S311 - made data, the same every time
     folder.mkdir(parents=True)
     people = [str(uuid.UUID(int=generator.getrandbits(128))) for _ in range(PATIENTS)]
     with (folder / "Patient.000.ndjson").open("wb") as file:

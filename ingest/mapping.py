@@ -74,7 +74,7 @@ def _only(parts: Sequence[Named], file: SourceFile) -> Named | None:
     before it, then against the path's end, so that it does not matter from which folder up a delivery is named.
     """
     matching: list[Named] = []
-    for path, prefix in ((file.relative, ""), (file.name, ""), (file.relative, "*/")):
+    for path, prefix in ((file.relative, ""), (file.full_name, ""), (file.relative, "*/")):
         matching = matching or [part for part in parts if fnmatch.fnmatchcase(path, prefix + part.path)]
     if len(matching) > 1:
         globs = " and ".join(repr(part.path) for part in matching)
@@ -105,7 +105,8 @@ def parse_mapping(raw: object, where: str) -> TableMapping:
     try:
         return TableMapping.model_validate(_named_null(raw))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key says more than the missing one that it was meant for.
+        first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"] if part not in ("text", "cell"))
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         hint = "see docs/mappings.md"

@@ -51,6 +51,8 @@ class Quarantine:
             self._staging = Path(tempfile.mkdtemp(dir=self._folder, prefix=STAGING))
             self._lines = (self._staging / "refused.jsonl").open("w", encoding="utf-8", errors="backslashreplace")
         entry: dict[str, object] = asdict(complaint)
+        if (full := getattr(complaint.file, "full", complaint.file)) != complaint.file:
+            entry["path"] = full  # what is masked where it is shown
         if isinstance(raw, Path):
             entry["copy"] = self._copy(raw)
         elif raw is not None:

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from ingest.errors import InputError
 from ingest.quarantine import Refusal
+from ingest.shown_names import ShownName
 from ingest.signal_files import recording_sha256
 
 if TYPE_CHECKING:
@@ -30,8 +31,13 @@ class SourceFile:
     refusal: Refusal | None = None  # why it, or a member of it, is refused before any reader sees it
 
     @property
-    def name(self) -> str:
-        """The path as shown to people: from the delivery's folder on."""
+    def name(self) -> ShownName:
+        """The path as shown to people: from the delivery's folder on, without what could be a person's name."""
+        return ShownName(self.full_name)
+
+    @property
+    def full_name(self) -> str:
+        """The path from the delivery's folder on. It may name a person: it is matched, and never shown."""
         return f"{self.label or self.root.name}/{self.relative}"
 
     @property
@@ -138,7 +144,7 @@ def _members(
     for refused in held.refused:
         yield replace(archive, refusal=refused.refusal)
     root = held.files.resolve()
-    members = [SourceFile(path, root, _name_problem(path), archive.name) for path in sorted(root.rglob("*"))]
+    members = [SourceFile(path, root, _name_problem(path), archive.full_name) for path in sorted(root.rglob("*"))]
     members = [member for member in members if member.path.is_file()]
     if not members and not held.refused:
         yield replace(archive, problem="archive without files")

@@ -11,6 +11,7 @@ import typer
 from serve.commands import (
     align,
     dashboard,
+    deidentify,
     demo,
     evaluate,
     explain,
@@ -51,6 +52,7 @@ app.command("trace")(trace.trace)
 app.command("stale")(stale.stale)
 app.add_typer(subjects.app, name="subjects")
 app.command("export-meds")(export_meds.export_meds)
+app.command("deidentify")(deidentify.deidentify)
 app.command("dashboard")(dashboard.dashboard)
 app.command("retrain")(retrain.retrain)
 app.add_typer(models.app, name="models")

@@ -38,20 +38,19 @@ def held_picture(path: Path) -> str:
 def write_picture(path: Path, out: Path, review: Review | None) -> None:
     """Write a picture's pixels alone. A JPEG keeps its coefficients as they are; its other segments are left out."""
     boxes = review.boxes if review else ()
-    with replacing_file(out) as temporary:
-        with open_picture(path) as picture:
-            if picture.format == "JPEG" and not boxes:
-                temporary.write_bytes(_plain_jpeg(path.read_bytes(), picture.getexif().get(_ORIENTATION, 1)))
-                return
-            pages = []
-            for page in range(count_pages(path)):
-                picture.seek(page)
-                pages.append(_blank(picture, boxes))
-            form = "PNG" if picture.format == "JPEG" else str(picture.format)
-            stream = io.BytesIO()
-            options = {"save_all": True, "append_images": pages[1:], "compression": "tiff_deflate"}
-            pages[0].save(stream, form, **(options if form == "TIFF" else {}))
-            temporary.write_bytes(stream.getvalue())
+    with replacing_file(out) as temporary, open_picture(path) as picture:
+        if picture.format == "JPEG" and not boxes:
+            temporary.write_bytes(_plain_jpeg(path.read_bytes(), picture.getexif().get(_ORIENTATION, 1)))
+            return
+        pages = []
+        for page in range(count_pages(path)):
+            picture.seek(page)
+            pages.append(_blank(picture, boxes))
+        form = "PNG" if picture.format == "JPEG" else str(picture.format)
+        stream = io.BytesIO()
+        options = {"save_all": True, "append_images": pages[1:], "compression": "tiff_deflate"}
+        pages[0].save(stream, form, **(options if form == "TIFF" else {}))
+        temporary.write_bytes(stream.getvalue())
 
 
 def write_sound(path: Path, out: Path) -> None:

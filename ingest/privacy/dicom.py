@@ -40,7 +40,8 @@ _BIRTH_AND_OTHER_LIFE_DATES = {0x00100030, 0x00100032, 0x00100035, 0x001021D0}  
 _OVERLAYS, _CURVES = 0x6000, 0x5000
 _AFTER_PIXELS = 0x7FE0
 _OFFSET, _OFFSET_FORM = 0x00080201, re.compile(r"[+-]\d{4}")
-_CHARACTER_SET, _ANNOTATIONS = 0x00080005, 0x0040B020
+_CHARACTER_SET = 0x00080005
+_OURS = {_CHARACTER_SET, 0x00100024, 0x0040B020}  # issuer qualifiers, waveform annotations: removed
 _FREE_TEXT = {"ST", "LT", "UT", "PN"}  # removed where the table does not name them
 _STANDARD_ROOT = "1.2.840.10008."
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
@@ -106,7 +107,7 @@ def _clean(dataset: "Dataset", person: Person, keys: Keys) -> None:
 def _is_doubtful(tag: "BaseTag", element: "DataElement") -> bool:
     """What the table does not name and that could say anything all the same: free text, names, graphics."""
     is_graphic = tag.group & 0xFF00 in (_OVERLAYS, _CURVES) and tag.group <= 0x60FF
-    return element.VR in _FREE_TEXT or is_graphic or int(tag) in (_CHARACTER_SET, _ANNOTATIONS)
+    return element.VR in _FREE_TEXT or is_graphic or int(tag) in _OURS
 
 
 def _uid(uid: str, *, keys: Keys, always: bool) -> str:

@@ -75,7 +75,9 @@ def _check_kind(opened: DicomFile) -> bool:
     if "DirectoryRecordSequence" in dataset:
         raise Refusal("SOP Class UID", "an image or a recording", "not de-identified automatically: a directory")
     if not is_waveform(dataset) and no_image(dataset, has_pixels=opened.pixels is not None):
-        raise Refusal("SOP Class UID", "an image or a recording", f"not de-identified automatically: {sop_class(dataset)}")
+        raise Refusal(
+            "SOP Class UID", "an image or a recording", f"not de-identified automatically: {sop_class(dataset)}"
+        )
     if not str(dataset.get("SOPInstanceUID", "")).strip():
         raise Refusal("SOP Instance UID", "a UID", "none")
     return not is_waveform(dataset)
@@ -104,7 +106,6 @@ def _pixels(opened: DicomFile) -> bytes:
     opened.stream.seek(pixels.start)
     if opened.transfer_syntax.is_encapsulated:
         from pydicom.fileutil import read_undefined_length_value
-
         from pydicom.tag import SequenceDelimiterTag
 
         little = opened.is_little_endian
@@ -112,7 +113,9 @@ def _pixels(opened: DicomFile) -> bytes:
         return without_comments(value)
     size = _plain_size(opened)
     if size > MAX_PIXEL_BYTES:
-        raise InputError(str(opened.path), field="Pixel Data", expected=f"at most {MAX_PIXEL_BYTES:,} bytes", got="more")
+        raise InputError(
+            str(opened.path), field="Pixel Data", expected=f"at most {MAX_PIXEL_BYTES:,} bytes", got="more"
+        )
     value = opened.stream.read(min(size, pixels.length))
     return value + b"\0" * (len(value) % 2)
 
@@ -143,7 +146,9 @@ def without_comments(fragments: bytes) -> bytes:
     return bytes(value)
 
 
-def _blank_segments(value: bytearray, place: int, end: int, comment: int = 0xFE, data: Sequence[int] = range(0xE1, 0xF0)) -> None:
+def _blank_segments(
+    value: bytearray, place: int, end: int, comment: int = 0xFE, data: Sequence[int] = range(0xE1, 0xF0)
+) -> None:
     """Zero the content of comment and application segments before the first scan."""
     while place + 4 <= end and value[place] == 0xFF:
         marker = value[place + 1]

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _WORD_NAME = r"[^\W\d_a-z][\w'’-]+"  # begins with a letter that is not a small Latin one
-_NAME = rf"(?:{_WORD_NAME}|[^\W\d_a-z]\.)(?:[ \t](?:(?:van|von|der|den|de|di|da|la|le|del|zu|bin|al)[ \t])?(?:{_WORD_NAME}|[^\W\d_a-z]\.)){{0,3}}"
+_PART = rf"(?:{_WORD_NAME}|[^\W\d_a-z]\.)"
+_OF = r"(?:van|von|der|den|de|di|da|la|le|del|zu|bin|al)"
+_NAME = rf"{_PART}(?:[ \t](?:{_OF}[ \t]){{0,2}}{_PART}){{0,3}}"
 _TITLES = (
     r"Dr|Drs|Prof|Mr|Mrs|Ms|Miss|Mx|Sir|Herrn?|Frau|Hr|Fr|M|Mme|Mlle|Sr|Sra|Srta|Dña|Don|Doña|Sig|Sig\.ra|"
     r"Dott|Dott\.ssa|Dipl|med|Nurse|Schwester|Pfleger|Docteur|Doctor|Doctora"
@@ -36,6 +38,15 @@ for _number, _names in enumerate(
     1,
 ):
     _MONTHS.update(dict.fromkeys(_names.split(), _number))
+_SIGNS = (
+    r"[Nn]ame|NAME|Nom|Nombre|[Pp]atient(?:in|e)?|PATIENT|[Pp]aciente|[Ss]igned(?: by)?|[Dd]ictated by|gez\.|"
+    r"[Uu]nterschrift|[Ss]igné(?: par)?|[Ff]irmado(?: por)?|Next of kin|Angehörige[rn]?|Contact|Contacto|"
+    r"Attending|GP|Hausarzt|Médecin|Médico"
+)
+_NUMBERED = (
+    r"MRN|ID|Pat(?:ient)?(?:en)?[ -]?(?:ID|Nr|No|number|nummer)|case|Case|Fall(?:nummer|nr)|[Dd]ossier|NHC|IPP|NIP|DNI|"
+    r"NHS(?: No)?|No|Nr|N°|Versicherten(?:nummer|nr)|Acc(?:ession)?|Historia"
+)
 _MONTH = "|".join(sorted(_MONTHS, key=len, reverse=True))
 
 
@@ -52,7 +63,7 @@ class Scrubber:
     """Takes out what identifies, counts it by kind, and moves the dates of one subject by `days`."""
 
     days: int
-    known: Known = Known()
+    known: Known = field(default_factory=Known)
     found: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -109,15 +120,14 @@ def _moved(match: re.Match[str], days: int) -> str | None:
     """The date some days later in the form in which it stood; None where it is none that can be told."""
     parts = match.groupdict()
     if parts.get("word"):
-        day, month, year = (
-            parts["word_day"] or parts["word_day2"],
-            _MONTHS.get(parts["word"].lower()),
-            parts["word_year"],
-        )
+        day = parts["word_day"] or parts["word_day2"]
+        month, year = _MONTHS.get(parts["word"].lower()), parts["word_year"]
     elif parts.get("iso_year"):
         day, month, year = parts["iso_day"], int(parts["iso_month"]), parts["iso_year"]
     elif parts.get("dot_year"):
         day, month, year = parts["dot_day"], int(parts["dot_month"]), parts["dot_year"]
+    elif parts.get("han_year"):
+        day, month, year = parts["han_day"], int(parts["han_month"]), parts["han_year"]
     else:
         return None  # 03/04/2021: nobody can say which is the month
     if not (day and month and year and len(year) == 4):
@@ -127,60 +137,70 @@ def _moved(match: re.Match[str], days: int) -> str | None:
     except (ValueError, OverflowError):
         return None
     if parts.get("dot_year"):
-        return f"{date:%d.%m.%Y}"
-    return date.isoformat()
+        return f"{date:%d.%m.}{date.year:04}"
+    return f"{date.year}年{date.month}月{date.day}日" if parts.get("han_year") else date.isoformat()
 
 
 def _patterns() -> Iterable[tuple[str, str]]:
     yield "EMAIL", r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,5}"
     yield "URL", r"\b(?:https?|ftp)://\S+|\bwww\.\S+"
-    yield (
-        "DATE",
-        (
-            r"\b(?P<iso_year>\d{4})-(?P<iso_month>\d{1,2})-(?P<iso_day>\d{1,2})(?=\b|T)"
-            r"|\b(?P<dot_day>\d{1,2})\.[ ]?(?P<dot_month>\d{1,2})\.[ ]?(?P<dot_year>\d{4}|\d{2})\b"
-            r"|\b\d{1,4}/\d{1,2}/\d{1,4}\b|\b\d{1,2}-\d{1,2}-\d{2,4}\b"
-            rf"|\b(?:(?P<word_day>\d{{1,2}})(?:st|nd|rd|th|\.|er)?[ ](?:de[ ])?)?(?P<word>{_MONTH})\b\.?"
-            r"(?:[ ](?P<word_day2>\d{1,2})(?:st|nd|rd|th)?,?)?[ ](?:de[ ])?(?P<word_year>\d{4})\b"
-            r"|\d{4}年\d{1,2}月\d{1,2}日"
-        ),
-    )
+    yield "DATE", "|".join(_dates())
     yield "IP", r"\b\d{1,3}(?:\.\d{1,3}){3}\b"
     yield "IBAN", r"\b[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[A-Z0-9]{1,3})?\b"
     yield "SSN", r"\b\d{3}-\d{2}-\d{4}\b"
-    yield (
-        "ID",
-        (
-            r"(?P<kept>\b(?:MRN|ID|Pat(?:ient)?(?:en)?[ -]?(?:ID|Nr|No|number|nummer)|case|Fall(?:nummer|nr)|dossier|NHC|"
-            r"No|Nr|N°|Versicherten(?:nummer|nr)|Acc(?:ession)?)\.?[ ]?[:#]?[ ]?)[A-Z]{0,3}[-/]?\d[\w/-]{3,20}"
-        ),
-    )
+    yield "ID", rf"(?P<kept>\b(?:{_NUMBERED})\.?[ ]?[:#]?[ ]?)[A-Z]{{0,3}}[-/]?\d[\w/-]{{3,20}}"
+    yield "ID", r"(?P<kept>(?:病历号|住院号|门诊号|身份证号?|编号|病案号)[ ]?[:：]?[ ]?)[A-Z0-9-]{4,20}"
     yield (
         "PHONE",
-        r"(?<![\w.,])(?:\+|00)\d[\d ()/.-]{6,20}\d(?!\w)|(?<![\w.,])\(?0\d{1,5}\)?[ /-]{1,3}\d[\d /-]{3,14}\d(?!\w)",
-    )
-    yield "PHONE", r"(?<![\w.,])\(?\d{3}\)?[ .-]\d{3}[.-]\d{4}(?!\w)"
-    yield (
-        "ADDRESS",
         (
-            r"\b\d{1,5}[ ](?:[A-Z][\w'-]+[ ]){1,3}(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|"
-            r"Way|Place|Pl)\b\.?"
-            r"|\b[A-ZÄÖÜ][\w-]*(?:straße|strasse|str\.|weg|gasse|platz|allee)[ ]\d{1,4}[a-z]?\b"
-            r"|\b\d{1,4}(?:bis|ter)?,?[ ](?:rue|avenue|boulevard|place|chemin|allée)[ ](?:(?:de|du|des|la|le|l')[ ]?){0,3}\w[\w' -]{1,40}"
-            r"|\b(?:Calle|Avenida|Avda\.|Plaza|Paseo)[ ](?:(?:de|del|la|las|los|el)[ ]){0,3}[A-ZÁÉÍÓÚÑ]\w+,?[ ](?:n\.?º?[ ]?)?\d{1,4}"
+            r"(?<![\w.,/-])(?:\+|00)\d[\d ()/.-]{6,20}\d(?!\w)"
+            r"|(?<![\w.,/-])\(?0\d{1,5}\)?[ /-]{1,3}\d[\d /-]{3,14}\d(?!\w)"
+            r"|(?<![\w.,/-])\(?\d{3}\)?[ .-]{1,2}\d{3}[.-]\d{4}(?!\w)"
+            r"|(?<![\w.,/-])[6-9]\d{2}(?:[ ]\d{2,3}){2,3}(?![\w])"
+            r"|(?<!\d)1[3-9]\d{9}(?!\d)"
         ),
     )
-    yield "ZIP", r"\b(?:[A-Z]{2}[ ])?\d{5}(?:-\d{4})?[ ](?=[A-ZÄÖÜÉ][a-zäöüéè]+\b)|(?<=[A-Z]{2}[ ])\d{5}(?:-\d{4})?\b"
-    yield "NAME", rf"(?P<kept>\b(?:{_TITLES})\.?[ ]){_NAME}"
+    yield "ADDRESS", "|".join(_addresses())
+    yield "ZIP", (r"\b(?:[A-Z]{2}[ ])?\d{5}(?:-\d{4})?[ ](?=[A-ZÄÖÜÉ][a-zäöüéè]+\b)|(?<=[A-Z]{2}[ ])\d{5}(?:-\d{4})?\b")
+    yield "NAME", rf"(?P<kept>(?<!\w)(?:{_TITLES})\.?[ ])(?:(?:{_TITLES})\.?[ ]){{0,2}}{_NAME}"
+    yield "NAME", rf"(?P<kept>(?<!\w)(?:{_SIGNS})[ ]?[:：][ ]?)(?:(?:{_TITLES})\.?[ ]){{0,2}}{_NAME}"
+    yield "NAME", r"(?P<kept>(?:姓名|患者姓名|患者|医师|医生|签名|主治医师|家属)[ ]?[:：][ ]?)[\u4e00-\u9fff]{2,4}"
+    yield "NUMBER", r"(?<![\w.,])\d{7,}(?![\w.,]\d)(?!\w)"
+    yield "AGE", r"\b(?P<age>1?\d{2})(?=[ -]?(?:years?|yrs?|yo|y/o|y\.o\.|-year|jährige?[rn]?|Jahre|ans|años)\b|[ ]?岁)"
+
+
+def _dates() -> Iterable[str]:
+    """Dates, the most telling form first."""
+    yield r"\b(?P<iso_year>\d{4})-(?P<iso_month>\d{1,2})-(?P<iso_day>\d{1,2})(?=\b|T)"
+    yield r"\b(?P<dot_day>\d{1,2})\.[ ]?(?P<dot_month>\d{1,2})\.[ ]?(?P<dot_year>\d{4}|\d{2})(?!\d)"
+    yield r"\b\d{1,2}/\d{1,2}/\d{2,4}\b|\b\d{4}/\d{1,2}/\d{1,2}\b|\b\d{1,2}-\d{1,2}-\d{2,4}\b"
+    yield r"(?<!\d)(?P<han_year>\d{4})年(?P<han_month>\d{1,2})月(?P<han_day>\d{1,2})日"
+    yield r"(?<!\d)\d{1,2}月\d{1,2}日"
+    number = r"(?:st|nd|rd|th|\.|er)?[ ](?:of[ ]|de[ ])?"
     yield (
-        "NAME",
-        (
-            r"(?P<kept>\b(?:[Nn]ame|NAME|[Pp]atient(?:in)?|PATIENT|[Pp]aciente|[Ss]igned(?: by)?|[Dd]ictated by|gez\.|"
-            rf"[Uu]nterschrift|[Ss]igné|[Ff]irmado)[ ]?:[ ]?){_NAME}"
-        ),
+        rf"\b(?:(?P<word_day>\d{{1,2}}){number})?(?P<word>(?i:{_MONTH}))\b\.?(?:[ ](?P<word_day2>\d{{1,2}})(?:st|nd|rd|th)?)?"
+        r",?[ ](?:de[ ]|del[ ])?(?P<word_year>\d{4})\b"
     )
-    yield "NUMBER", r"(?<![\w.,])\d{7,}(?![\w.,])"
-    yield "AGE", (r"\b(?P<age>1?\d{2})(?=[ -]?(?:years?|yrs?|yo|y/o|y\.o\.|-year|jährige?[rn]?|Jahre|ans|años)\b)")
+    yield rf"\b\d{{1,2}}{number}(?i:{_MONTH})\b(?:\.?[ ]'?\d{{2}}(?![\d:.,%/]))?"
+    yield rf"\b(?i:{_MONTH})\.?[ ]\d{{1,2}}(?:st|nd|rd|th)\b"
+
+
+def _addresses() -> Iterable[str]:
+    """Streets with a number, by the words that they are called by."""
+    yield (
+        r"\b\d{1,5}[ ](?:[A-Z][\w'-]+[ ]){1,3}"
+        r"(?:Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Ct|Way|Place|Pl)\b\.?"
+    )
+    yield r"\b[A-ZÄÖÜ][\w-]*(?:straße|strasse|str\.|weg|gasse|platz|allee)[ ]\d{1,4}[a-z]?\b"
+    yield (
+        r"\b\d{1,4}(?:bis|ter)?,?[ ](?:rue|avenue|boulevard|place|chemin|allée)[ ]"
+        r"(?:(?:de|du|des|la|le|l')[ ]?){0,3}[A-ZÉÈ][\w'-]{1,40}(?:[ ][A-ZÉÈ][\w'-]{1,40}){0,3}"
+    )
+    yield (
+        r"\b(?:Calle|Avenida|Avda\.|Plaza|Paseo)[ ](?:(?:de|del|la|las|los|el)[ ]){0,3}"
+        r"[A-ZÁÉÍÓÚÑ]\w+(?:[ ][A-ZÁÉÍÓÚÑ]\w+)?,?[ ](?:n\.?º?[ ]?)?\d{1,4}"
+    )
+    yield r"[\u4e00-\u9fff]{2,12}(?:路|街|大道|巷)\d{1,5}号(?:\d{1,4}[室楼栋])?"
 
 
 _PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in _patterns()]

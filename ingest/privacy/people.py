@@ -111,7 +111,9 @@ class People:
     def of_patient(self, resource: Node) -> Pair:
         """The identifier under which a Patient was learnt."""
         found = [each for each in _dicts(resource.get("identifier")) if _text(each, "value").strip()]
-        pair = (_text(found[0], "system") or self.issuer, _text(found[0], "value")) if found else ("fhir", resource["id"])
+        pair = (
+            (_text(found[0], "system") or self.issuer, _text(found[0], "value")) if found else ("fhir", resource["id"])
+        )
         return pair[0].strip(), pair[1].strip()
 
     def refers(self, reference: str) -> Pair | None:

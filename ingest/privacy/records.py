@@ -22,7 +22,9 @@ Node = dict[str, Any]
 MAX_DEPTH = 48
 OLDEST = 90  # years: from this age on only that it was reached may be told (45 CFR 164.514(b)(2)(i)(C))
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(T[0-9:.,Z+-]{2,40})?)?)?")
-_DATED = re.compile(r"(date|time|issued|recorded|start|end|created|authored|sent|received|instant|lastUpdated)", re.IGNORECASE)
+_DATED = re.compile(
+    r"(date|time|issued|recorded|start|end|created|authored|sent|received|instant|lastUpdated)", re.IGNORECASE
+)
 _CODE = re.compile(r"[^\s@]{1,200}")
 _UNIT = re.compile(r"[^\d@]{0,3}[^@]{0,40}")
 _NUMBERS = re.compile(r"[\d\s.,:EeULTZ+-]*")
@@ -119,9 +121,12 @@ class Records:
         for key, value in node.items():
             if key == "reference" and is_reference:
                 found = self.reference(value)
-            elif key.startswith("_") or key in DROPPED or (key == "display" and is_reference):
-                found = None
-            elif key == "text" and isinstance(value, dict):  # a narrative repeats in words what the rest says
+            elif (
+                key.startswith("_")
+                or key in DROPPED
+                or (key == "display" and is_reference)
+                or (key == "text" and isinstance(value, dict))
+            ):
                 found = None
             elif key == "contained" and depth == 0:
                 found = self._contained(value)
@@ -134,7 +139,9 @@ class Records:
                 self._dropped[key if is_named else "element that is not known to be harmless"] += 1
         return made
 
-    def _value(self, key: str, value: object, days: int | None, scrubber: Scrubber, depth: int, *, is_people: bool) -> Any:
+    def _value(
+        self, key: str, value: object, days: int | None, scrubber: Scrubber, depth: int, *, is_people: bool
+    ) -> Any:
         if isinstance(value, dict):
             return self._node(value, days, scrubber, depth + 1, is_people=is_people)
         if isinstance(value, list):

@@ -100,7 +100,7 @@ class _Reading:
             self._intake.vocabulary, self._references.binaries, state.only,
         )  # fmt: skip
         if self._as_lines[state.file]:
-            for chunk, got in self.extracting.extract(chunks(state.file), setting):
+            for chunk, got in self.extracting.extract(state.chunks or chunks(state.file), setting):
                 state.lines += got.filled
                 yield from self._settled(got, state, chunk.records())
                 if chunk.broken:

@@ -44,7 +44,7 @@ class FactColumns:
     def finish(self, context: Context, vocabulary: Vocabulary) -> tuple[pa.RecordBatch, np.ndarray, dict[int, Parts]]:
         """(facts, the record of each, what is wrong with records): rows in the order of `add`, then the quick ones.
 
-        Records that are wrong still have their rows.
+        Records are numbered with the quick ones before all others. Those that are wrong still have their rows.
         """
         problems: dict[int, Parts] = {}
         columns = [pa.array(values, field.type) for values, field in zip(self._columns, FACTS, strict=True)]
@@ -52,7 +52,7 @@ class FactColumns:
         if self._quick.numbers:
             quick = _quick_columns(self._quick, context, problems)
             columns = [pa.concat_arrays([one, two]) for one, two in zip(columns, quick, strict=True)]
-            records = np.concatenate([records, np.arange(len(self._quick.numbers))])
+            records = np.concatenate([records + len(self._quick.numbers), np.arange(len(self._quick.numbers))])
         batch = pa.RecordBatch.from_arrays(columns, schema=FACTS)
         if vocabulary is not EMPTY:
             batch = _judged(batch, records, vocabulary, context, problems)

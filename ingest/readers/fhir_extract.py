@@ -8,7 +8,7 @@ import hashlib
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ingest.quarantine import Refusal
 from ingest.readers.fhir_columns import FACTS, FactColumns, Parts
 from ingest.readers.fhir_facts import Binary, Context, Lookup, Skip, contained
 from ingest.readers.fhir_files import DELETED, FULL_URL, Chunk, Place, Raw, bundle_records, names_first, parsed
-from ingest.readers.fhir_index import NOT_STATED, ROW, label
+from ingest.readers.fhir_index import NOT_STATED, ROW, Row, label
 from ingest.readers.fhir_quick import QuickLines, read_quickly
 from ingest.readers.fhir_resources import RESOURCES
 from ingest.readers.fhir_values import Node, branch, branches, word
@@ -62,8 +62,8 @@ class Extracted:
     records: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # (rows,) the record of each fact
     lookups: list[tuple[int, str, Lookup]] = field(default_factory=list)  # row, the code's beginning, what it lacks
     problems: dict[int, Parts] = field(default_factory=dict)  # records that are wrong after all, and why
-    withdrawn: list[tuple[np.void, str, str]] = field(default_factory=list)  # row, reason, about
-    deleted: list[tuple[np.void, str]] = field(default_factory=list)  # row, reason
+    withdrawn: list[tuple[Row, str, str]] = field(default_factory=list)  # row, reason, about
+    deleted: list[tuple[Row, str]] = field(default_factory=list)  # row, reason
     late: list[tuple[Place, Node]] = field(default_factory=list)  # of the first types, met only now
     skipped: Counter[str] = field(default_factory=Counter)
     refused: list[tuple[str, Parts]] = field(default_factory=list)  # label, what is wrong
@@ -84,11 +84,7 @@ def extract_lines(chunk: Chunk, setting: Setting) -> Extracted:
     if setting.only is not None or chunk.too_long:
         return extract(chunk.records(), setting)
     extractor = _Extractor(setting)
-    found, others = read_quickly(chunk.lines(), chunk.first_line)
-    extractor.take_quick(found)
-    for number, line in others:
-        if line and not line.isspace():
-            extractor.take((number, 0), line)
+    extractor.take_quick(read_quickly(chunk.lines(), chunk.first_line, extractor.take_line))
     return extractor.finish()
 
 
@@ -99,32 +95,31 @@ class Digests:
         self._id = hashlib.blake2b(f"{scope}|".encode("utf-8", "surrogatepass"), digest_size=8, key=secret)
         self._seed = int.from_bytes(secret[:4], "big")
 
-    def keys(self, kind: str, identifiers: Iterable[str]) -> np.ndarray:
-        """(N,) of ids of a type, within the issuer; never 0."""
+    def keys(self, kind: str, identifiers: Iterable[str]) -> list[int]:
+        """Of ids of a type, within the issuer; never 0."""
         started = self._id.copy()
         started.update(f"{kind}/".encode("utf-8", "surrogatepass"))
-        begin, digests = started.copy, []
+        begin, to_int, digests = started.copy, int.from_bytes, []
         for identifier in identifiers:
             digest = begin()
             digest.update(identifier.encode("utf-8", "surrogatepass"))
-            digests.append(digest.digest())
-        return np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
+            digests.append(to_int(digest.digest(), "little") or 1)
+        return digests
 
-    def contents(self, lines: Sequence[bytes]) -> np.ndarray:
-        """(N,) checksum and length of records as they are written: enough to tell whether the one of an id changed."""
+    def contents(self, lines: Iterable[bytes]) -> list[int]:
+        """Checksum and length of records as they are written: enough to tell whether the one of an id changed."""
         crc32, seed = zlib.crc32, self._seed
-        sums = np.array([crc32(line, seed) for line in lines], np.uint64)
-        return sums << np.uint64(32) | np.array([len(line) for line in lines], np.uint64) & np.uint64(0xFFFFFFFF)
+        return [crc32(line, seed) << 32 | len(line) & 0xFFFFFFFF for line in lines]
 
-    def row(self, resource: Node, raw: Raw, place: Place, source: int) -> np.void:
+    def row(self, resource: Node, raw: Raw, place: Place, source: int) -> Row:
         """A resource as the index has it, but for its subject. Its key is 0 where it has no id."""
         identifier, kind = word(resource, "id"), word(resource, "resourceType")
         rank, updated, number = stated_version(resource)
+        line = raw if type(raw) is bytes else b""
         if type(raw) is dict:  # out of a bundle: as it would be on a line
-            raw = orjson.dumps({key: value for key, value in raw.items() if key != FULL_URL})
-        key = self.keys(kind, [identifier])[0] if identifier else 0
-        content = self.contents([raw or b""])[0]
-        return np.array((key, content, updated, number, 0, *place, source, rank), ROW)[()]
+            line = orjson.dumps({key: value for key, value in raw.items() if key != FULL_URL})
+        key = self.keys(kind, (identifier,))[0] if identifier else 0
+        return Row(key, self.contents((line,))[0], updated, number, 0, *place, source, rank)
 
 
 class _Extractor:
@@ -133,24 +128,27 @@ class _Extractor:
         self._context = Context(setting.file, setting.zone, setting.binaries)
         self._columns = FactColumns()
         self._digests = Digests(setting.secret, setting.scope)
-        self._rows: list[np.void] = []
+        self._rows: list[Row] = []
         self._quick_rows = np.zeros(0, ROW)
+        self._quick_whom: list[int] = []
 
     def finish(self) -> Extracted:
         """All that was taken, as columns."""
         out = self._out
         out.facts, out.records, out.problems = self._columns.finish(self._context, self._setting.vocabulary)
+        quick = len(self._quick_rows)
+        out.whom = self._quick_whom + out.whom
+        out.patient_fields = {record + quick for record in out.patient_fields}
         out.notes, out.assets = self._context.notes, self._context.assets
         out.rows = np.concatenate([self._quick_rows, np.array(self._rows, ROW)])
         return out
 
     def take_quick(self, found: QuickLines) -> None:
-        """Observations that were read quickly: they come before any other record."""
+        """Observations that were read quickly: they are numbered before all other records."""
         out, digests = self._out, self._digests
         rows = np.zeros(len(found.numbers), ROW)
-        out.seen = out.filled = len(rows)
-        if not len(rows):
-            return
+        out.seen += len(rows)
+        out.filled += len(rows)
         rows["key"] = digests.keys("Observation", found.identifiers)
         rows["content"] = digests.contents(found.lines)
         rows["line"], rows["source"], rows["rank"] = found.numbers, self._setting.source, STATED
@@ -158,14 +156,22 @@ class _Extractor:
         for place, (updated, number) in found.stated.items():
             rows["updated"][place], rows["number"][place] = updated, number
         self._quick_rows = rows
-        out.abouts = {about: number for number, about in enumerate(dict.fromkeys(found.subjects))}
-        out.whom = list(map(out.abouts.__getitem__, found.subjects))
+        for about in dict.fromkeys(found.subjects):
+            out.abouts.setdefault(about, len(out.abouts))
+        self._quick_whom = list(map(out.abouts.__getitem__, found.subjects))
         self._columns.take_quick(found)
 
-    def take(self, place: Place, raw: Raw) -> None:
-        """Any record. A line that is a bundle is its entries."""
+    def take_line(self, number: int, line: bytes, resource: object) -> None:
+        """A line that was not read quickly, and what it parses to if it does."""
+        if type(resource) is dict:
+            self.take((number, 0), line, resource)
+        elif line and not line.isspace():
+            self.take((number, 0), line)
+
+    def take(self, place: Place, raw: Raw, known: Node | None = None) -> None:
+        """Any record, and what it is if that is known. A line that is a bundle is its entries."""
         self._out.filled += 1
-        resource, problem = parsed(raw)
+        resource, problem = (known, None) if known is not None else parsed(raw)
         came_first = type(raw) is dict or (type(raw) is bytes and names_first(raw))
         if resource.get("resourceType") == "Bundle":
             for (_, number), inner in bundle_records(resource):
@@ -183,7 +189,7 @@ class _Extractor:
                 self._out.late.append((place, resource))
             return  # counted where it is taken
         self._out.seen += 1
-        noted = self._context.notes.copy()
+        noted = dict(self._context.notes)
         try:
             if problem is not None:
                 raise problem
@@ -191,7 +197,7 @@ class _Extractor:
         except Skip as skip:
             self._out.skipped[str(skip)] += 1
         except Refusal as refusal:
-            self._context.notes = noted
+            self._context.notes = Counter(noted)
             self._out.refused.append((label(*place), (refusal.field, refusal.expected, refusal.got, refusal.hint)))
 
     def _take(self, resource: Node, raw: Raw, place: Place) -> None:
@@ -209,12 +215,11 @@ class _Extractor:
             reason, is_withdrawn = verdict
             if not is_withdrawn:
                 raise Skip(reason)
-            row["rank"] = WITHDRAWN
-            self._out.withdrawn.append((row, reason, _about(resource)[0]))
+            self._out.withdrawn.append((row._replace(rank=WITHDRAWN), reason, _about(resource)[0]))
             return
         about, field_name = _about(resource)
         facts = list(RESOURCES[kind](resource, self._context))
-        record = len(self._quick_rows) + len(self._rows)
+        record = len(self._rows)
         self._rows.append(row)
         self._out.whom.append(self._out.abouts.setdefault(about, len(self._out.abouts)))
         if field_name == "patient":
@@ -229,8 +234,8 @@ class _Extractor:
         kind, _, identifier = "/".join(url.split("/")[-2:]).partition("/")
         if not (_TYPE_NAME.fullmatch(kind) and identifier):
             raise Refusal("request.url", "a type and an id, such as Observation/17", "something else")
-        key = self._digests.keys(kind, [identifier])[0]
-        row = np.array((key, 0, NOT_STATED, -1, 0, *place, self._setting.source, WITHDRAWN), ROW)[()]
+        key = self._digests.keys(kind, (identifier,))[0]
+        row = Row(key, 0, NOT_STATED, -1, 0, *place, self._setting.source, WITHDRAWN)
         self._out.deleted.append((row, f"deletion of a {kind}"))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 
 from ingest.intake import Intake
@@ -47,6 +46,8 @@ class FirstPass:
             yield self._take_all(((place, node, node, None) for place, node in _nodes(document_records(raw))), state)
             return
         for chunk in chunks(state.file):
+            if chunk.offset >= 0:
+                state.chunks.append(chunk.without_data())
             if chunk.data is not None and not chunk.is_uniform and any(word in chunk.data for word in FIRST_WORDS):
                 yield self._take_all(_of_lines(chunk), state)
 
@@ -55,7 +56,9 @@ class FirstPass:
         return self._take_all(((place, node, node, None) for place, node in late), state)
 
     def _take_all(self, found: Iterator[Found], state: FileState) -> pa.RecordBatch:
-        columns, subjects, labels = FactColumns(), [], []
+        columns = FactColumns()
+        subjects: list[int] = []
+        labels: list[str] = []
         context = Context(state.file, self._intake.zone)
         report = self._intake.report
         for place, resource, raw, binary in found:
@@ -91,20 +94,19 @@ class FirstPass:
         if verdict := not_counted(resource):
             reason, is_withdrawn = verdict
             if is_withdrawn:
-                row["rank"] = WITHDRAWN
-                self._versions.withdraw(row)
+                self._versions.withdraw(row._replace(rank=WITHDRAWN))
             raise Skip(reason)
         facts: list[Fact] = []
         subject = 0
         if kind == "Patient":
             facts = list(patient_facts(resource, context))
             subject = self._references.learn_patient(resource)
-            row["subject"] = subject_tag(subject)
+            row = row._replace(subject=subject_tag(subject))
         else:
             self._learn(kind, resource, binary)
-        if row["key"]:
-            self._versions.take(row, self._versions.index.find(np.array([row["key"]])).get(0))
-            self._versions.index.enter(np.array([row]))
+        if row.key:
+            self._versions.take(row, self._versions.known(row.key))
+            self._versions.index.enter_one(row)
         return facts, subject
 
     def _learn(self, kind: str, resource: Node, binary: Binary | None) -> None:

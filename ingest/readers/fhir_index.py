@@ -32,10 +32,24 @@ _KEPT_BLOCKS = 8
 _MASK = 0xFFFFFFFF
 
 
+class Row(NamedTuple):
+    """A row of the index; see `ROW`."""
+
+    key: int
+    content: int
+    updated: int
+    number: int
+    subject: int
+    line: int
+    entry: int
+    source: int
+    rank: int
+
+
 class Known(NamedTuple):
     """A row of the index, and whether this run made it."""
 
-    row: np.void
+    row: Row
     is_of_this_run: bool
 
 
@@ -47,7 +61,7 @@ class RecordIndex:
         self._blocks = self._first_block = int(ledger.either(_COUNT, "n") or 0)
         self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # (keys in order, the block of each), ever smaller
         self._recent: OrderedDict[int, np.ndarray] = OrderedDict()
-        self._waiting: dict[int, np.void] = {}  # rows that are in no block yet
+        self._waiting: dict[int, Row] = {}  # rows that are in no block yet
         for block in range(self._blocks):
             text = ledger.earlier(_KEYS, str(block))
             assert text is not None, "the ledger keeps all of a run or nothing"
@@ -57,21 +71,27 @@ class RecordIndex:
         """Place in `keys` (N,) -> what is known of it; keys that nobody knows, and 0, are left out."""
         blocks = np.full(len(keys), -1, np.int64)
         for level, of_block in self._levels:
-            place = np.searchsorted(level, keys, "right") - 1
-            here = (place >= 0) & (level[place] == keys)
-            blocks[here] = np.maximum(blocks[here], of_block[place[here]])
+            at = np.searchsorted(level, keys, "right") - 1
+            here = (at >= 0) & (level[at] == keys)
+            blocks[here] = np.maximum(blocks[here], of_block[at[here]])
         found: dict[int, Known] = {}
         for block in np.unique(blocks[blocks >= 0]).tolist():
             rows = self._rows(block)
             places = np.flatnonzero(blocks == block)
             at = np.searchsorted(rows["key"], keys[places], "right") - 1
             is_new = block >= self._first_block
-            found.update((place, Known(rows[i], is_new)) for place, i in zip(places.tolist(), at.tolist(), strict=True))
+            met = map(Row._make, rows[at].tolist())
+            found.update((place, Known(row, is_new)) for place, row in zip(places.tolist(), met, strict=True))
         if self._waiting:
             for place, key in enumerate(keys.tolist()):
                 if (row := self._waiting.get(key)) is not None:
                     found[place] = Known(row, is_of_this_run=True)
         return found
+
+    def enter_one(self, row: Row) -> None:
+        """What is now known of a record."""
+        if row.key:
+            self._waiting[row.key] = row
 
     def enter(self, rows: np.ndarray) -> None:
         """What is now known of these records; rows of one key one after the other count as the last of them."""
@@ -79,8 +99,7 @@ class RecordIndex:
         if len(rows) >= _BLOCK_ROWS // 10:
             self._keep(rows)
             return
-        for row in rows:
-            self._waiting[int(row["key"])] = row.copy()
+        self._waiting.update((row[0], Row._make(row)) for row in rows.tolist())
         if len(self._waiting) >= _BLOCK_ROWS:
             self.flush()
 
@@ -132,9 +151,14 @@ def subject_tag(subject: int) -> int:
     return subject & _MASK or 1
 
 
-def label_of(row: np.void) -> str:
+def row_at(rows: np.ndarray, place: int) -> Row:
+    """One row of an array of `ROW`."""
+    return Row._make(rows[place].item())
+
+
+def label_of(row: Row) -> str:
     """A record's place in its file, as complaints and observations name it."""
-    return label(int(row["line"]), int(row["entry"]))
+    return label(row.line, row.entry)
 
 
 def label(line: int, entry: int) -> str:

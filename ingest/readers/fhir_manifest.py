@@ -26,7 +26,7 @@ def check_manifests(manifests: Sequence[SourceFile], states: Iterable[FileState]
 
     Nothing is fetched: a file is looked for by the last part of its URL.
     """
-    delivered = {}
+    delivered: dict[str, FileState] = {}
     for state in states:
         delivered.setdefault(state.file.path.name.lower(), state)
     for manifest in manifests:

@@ -46,7 +46,7 @@ class References:
 
     def merged(self) -> Iterator[tuple[int, int]]:
         """(kept, other) of subjects that the source says are one person (Patient.link)."""
-        pairs = [(kept, self._meant(other)) for kept, other in self._links]
+        pairs: list[tuple[int | None, int | None]] = [(kept, self._meant(other)) for kept, other in self._links]
         pairs += [(self._meant(kept), other) for other, kept in self._replaced]
         self._links, self._replaced = [], []
         for kept, other in dict.fromkeys(pairs):

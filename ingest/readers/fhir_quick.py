@@ -4,9 +4,9 @@ A number in UCUM of a final Observation with one time: most of what hospitals de
 gives (a test compares the two); a line that is anything else is left to the full way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -30,8 +30,11 @@ class QuickLines(NamedTuple):
     stated: Mapping[int, tuple[int, int]] = MappingProxyType({})  # place -> lastUpdated, versionId, as ROW has them
 
 
-def read_quickly(lines: list[bytes], first: int) -> tuple[QuickLines, list[tuple[int, bytes]]]:
-    """(the Observations among lines that are numbered from `first` on, the other lines and their numbers)."""
+def read_quickly(lines: list[bytes], first: int, otherwise: Callable[[int, bytes, object], None]) -> QuickLines:
+    """The Observations of that shape among lines that are numbered from `first` on.
+
+    otherwise: called with the number of every other line, the line, and what it parses to, None where it does not.
+    """
     # A list per column: a tuple per line would be one more thing for the garbage collector to look at.
     numbers: list[int] = []
     kept: list[bytes] = []
@@ -42,31 +45,32 @@ def read_quickly(lines: list[bytes], first: int) -> tuple[QuickLines, list[tuple
     units: list[str] = []
     times: list[str] = []
     issues: list[str | None] = []
-    others: list[tuple[int, bytes]] = []
     stated: dict[int, tuple[int, int]] = {}
     loads, prefixes, largest = orjson.loads, PREFIXES, LARGEST_FLOAT32
     for number, line in enumerate(lines, first):
+        resource: Any = None
+        plain: object = False
         try:
             resource = loads(line)
             quantity, time, issued = resource["valueQuantity"], resource["effectiveDateTime"], resource.get("issued")
             value, unit, identifier = quantity["value"], quantity["code"], resource["id"]
             coding, subject, meta = resource["code"]["coding"][0], resource["subject"], resource.get("meta")
             code, prefix, about = coding["code"], prefixes[coding["system"]], subject["reference"]
-            if (
-                resource["resourceType"] != "Observation" or resource["status"] != "final"
-                or quantity["system"] != UCUM or "comparator" in quantity or "type" in subject
-                or "component" in resource or "docStatus" in resource or "verificationStatus" in resource
-                or not (type(value) is float or type(value) is int) or not -largest <= value <= largest
-                or not (type(unit) is type(code) is type(time) is type(identifier) is type(about) is str)
-                or not (unit and code and identifier and time) or about[:8] != "Patient/"
-                or not (issued is None or type(issued) is str) or not (meta is None or type(meta) is dict)
-            ):  # fmt: skip
-                others.append((number, line))
-                continue
-            if meta is not None and ("lastUpdated" in meta or "versionId" in meta):
+            plain = (
+                resource["resourceType"] == "Observation" and resource["status"] == "final"
+                and quantity["system"] == UCUM and "comparator" not in quantity and "type" not in subject
+                and not ("component" in resource or "docStatus" in resource or "verificationStatus" in resource)
+                and (type(value) is float or type(value) is int) and -largest <= value <= largest
+                and type(unit) is type(code) is type(time) is type(identifier) is type(about) is str
+                and unit and code and identifier and time and about[:8] == "Patient/"
+                and (issued is None or type(issued) is str) and (meta is None or type(meta) is dict)
+            )  # fmt: skip
+            if plain and meta is not None and ("lastUpdated" in meta or "versionId" in meta):
                 stated[len(numbers)] = stated_version(resource)[1:]
         except (LookupError, TypeError, AttributeError, ValueError, Refusal):  # ValueError: it does not parse
-            others.append((number, line))
+            plain = False
+        if not plain:
+            otherwise(number, line, resource)
             continue
         numbers.append(number)
         kept.append(line)
@@ -77,4 +81,4 @@ def read_quickly(lines: list[bytes], first: int) -> tuple[QuickLines, list[tuple
         units.append(unit)
         times.append(time)
         issues.append(issued or None)
-    return QuickLines(numbers, kept, identifiers, subjects, codes, values, units, times, issues, stated), others
+    return QuickLines(numbers, kept, identifiers, subjects, codes, values, units, times, issues, stated)

@@ -14,8 +14,8 @@ from ingest.quarantine import Refusal
 from ingest.readers.fhir_columns import FACTS
 from ingest.readers.fhir_extract import Extracted
 from ingest.readers.fhir_facts import Skip
-from ingest.readers.fhir_files import Place, Raw, raw_text
-from ingest.readers.fhir_index import Known, label, label_of, subject_tag
+from ingest.readers.fhir_files import Chunk, Place, Raw, raw_text
+from ingest.readers.fhir_index import Known, label, label_of, row_at, subject_tag
 from ingest.readers.fhir_people import References
 from ingest.readers.fhir_versions import Versions
 from ingest.sources import SourceFile
@@ -33,6 +33,7 @@ class FileState:
         self.records = 0
         self.lines = 0
         self.refused: set[str] = set()
+        self.chunks: list[Chunk] = []  # of a file that is not compressed: where its lines are, from the first pass on
 
     @property
     def only(self) -> frozenset[str] | None:
@@ -64,7 +65,7 @@ class Settling:
             if isinstance(verdict, Skip):
                 report.skip(FORMAT, str(verdict))
             else:
-                wrong.append((label_of(got.rows[record]), verdict))
+                wrong.append((label_of(row_at(got.rows, record)), verdict))
         report.use(FORMAT, len(got.rows) - len(verdicts))
         wrong += self._withdrawals(got)
         self.refuse(state, wrong, records)
@@ -99,9 +100,9 @@ class Settling:
                 unknown[number] = refusal
         verdicts: dict[int, Verdict] = {}
         for record, number in enumerate(got.whom) if unknown else ():
-            if (refusal := unknown.get(number)) is not None:
-                field = refusal.field.replace("subject", "patient") if record in got.patient_fields else refusal.field
-                verdicts[record] = Refusal(field, refusal.expected, refusal.got, refusal.hint)
+            if (wrong := unknown.get(number)) is not None:
+                field = wrong.field.replace("subject", "patient") if record in got.patient_fields else wrong.field
+                verdicts[record] = Refusal(field, wrong.expected, wrong.got, wrong.hint)
         return np.array(subjects, np.int64)[np.array(got.whom, np.int64)], verdicts
 
     def _looked_up(self, got: Extracted, verdicts: dict[int, Verdict]) -> pa.RecordBatch:
@@ -130,12 +131,13 @@ class Settling:
             key = int(rows["key"][record])
             if record in verdicts or not key or not (record in known or key in twice):
                 continue
+            new = row_at(rows, record)
             try:
-                self._versions.take(rows[record], last.get(key) or known.get(record))
+                self._versions.take(new, last.get(key) or known.get(record))
             except (Skip, Refusal) as verdict:
                 verdicts[record] = verdict
             else:
-                last[key] = Known(rows[record], is_of_this_run=True)
+                last[key] = Known(new, is_of_this_run=True)
         used = np.ones(len(rows), bool)
         used[list(verdicts)] = False
         self._versions.index.enter(rows[used])
@@ -143,10 +145,11 @@ class Settling:
     def _withdrawals(self, got: Extracted) -> list[tuple[str, Refusal]]:
         wrong = []
         for row, reason, about in got.withdrawn:
+            tag = 0
             with suppress(Refusal):  # of somebody unknown: it is withdrawn all the same
-                row["subject"] = subject_tag(self._references.subject(about, "subject"))
+                tag = subject_tag(self._references.subject(about, "subject"))
             try:
-                self._versions.withdraw(row)
+                self._versions.withdraw(row._replace(subject=tag))
             except Refusal as refusal:
                 wrong.append((label_of(row), refusal))
             else:
@@ -162,7 +165,9 @@ class Settling:
 def _labels(rows: np.ndarray) -> pa.Array:
     """The place of each record in its file, as `label` has it."""
     if not rows["line"].all() or rows["entry"].any():
-        return pa.array([label_of(row) for row in rows], pa.string())
+        return pa.array(
+            [label(*place) for place in zip(rows["line"].tolist(), rows["entry"].tolist(), strict=True)], pa.string()
+        )
     return pc.binary_join_element_wise("line", pa.array(rows["line"]).cast(pa.string()), " ")
 
 

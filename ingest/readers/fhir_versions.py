@@ -8,7 +8,7 @@ import numpy as np
 from ingest.intake import ALREADY, Intake
 from ingest.quarantine import Refusal
 from ingest.readers.fhir_facts import Skip
-from ingest.readers.fhir_index import NOT_STATED, ROW, Known, RecordIndex, label_of
+from ingest.readers.fhir_index import NOT_STATED, Known, RecordIndex, Row, label_of
 from ingest.readers.fhir_values import Node, branch, branches, word
 
 NOTES = {
@@ -31,19 +31,19 @@ _RANKS = {
 }  # fmt: skip
 
 
-def order(mine: np.void, other: np.void) -> int:
+def order(mine: Row, other: Row) -> int:
     """Above 0 where the first of two rows is the better version, below 0 where the other is, 0 where nothing tells.
 
     What was final stays so against anything preliminary; then the later update or higher version number counts;
     then withdrawn before corrected before merely stated.
     """
-    ranks = int(mine["rank"]), int(other["rank"])
+    ranks = mine.rank, other.rank
     if WITHDRAWN not in ranks and (ranks[0] == PRELIMINARY) != (ranks[1] == PRELIMINARY):
         return 1 if ranks[1] == PRELIMINARY else -1
-    if NOT_STATED not in (mine["updated"], other["updated"]) and mine["updated"] != other["updated"]:
-        return 1 if mine["updated"] > other["updated"] else -1
-    if -1 not in (mine["number"], other["number"]) and mine["number"] != other["number"]:
-        return 1 if mine["number"] > other["number"] else -1
+    if NOT_STATED not in (mine.updated, other.updated) and mine.updated != other.updated:
+        return 1 if mine.updated > other.updated else -1
+    if -1 not in (mine.number, other.number) and mine.number != other.number:
+        return 1 if mine.number > other.number else -1
     return ranks[0] - ranks[1]
 
 
@@ -60,7 +60,11 @@ class Versions:
         self._intake.ledger.enter(SOURCE, str(number), source)
         return number
 
-    def take(self, new: np.void, known: Known | None) -> None:
+    def known(self, key: int) -> Known | None:
+        """What is known of one record."""
+        return self.index.find(np.array([key], np.uint64)).get(0)
+
+    def take(self, new: Row, known: Known | None) -> None:
         """Let a version in, in place of a worse one. Raises Skip where it is the worse, Refusal where nothing tells.
 
         The caller enters it into the index.
@@ -68,45 +72,45 @@ class Versions:
         if known is None:
             return
         old = known.row
-        if (old["content"], old["rank"]) == (new["content"], new["rank"]):
+        if (old.content, old.rank) == (new.content, new.rank):
             raise Skip("duplicate" if known.is_of_this_run else ALREADY)
-        if old["subject"] and new["subject"] and old["subject"] != new["subject"]:
+        if old.subject and new.subject and old.subject != new.subject:
             raise other_subject()
         verdict = order(new, old)
         if verdict < 0:
             raise Skip(_why_worse(new, old))
         if verdict == 0 and known.is_of_this_run:
             raise same_id()
-        if old["rank"] != WITHDRAWN:
+        if old.rank != WITHDRAWN:
             self._retire(old, "corrected")
 
-    def withdraw(self, new: np.void) -> bool:
+    def withdraw(self, new: Row) -> bool:
         """A resource was withdrawn or deleted: what was read of it no longer holds. False: there was nothing."""
-        if not new["key"]:
+        if not new.key:
             return False
-        known = self.index.find(np.array([new["key"]], np.uint64)).get(0)
+        known = self.known(new.key)
         if known is not None:
             old = known.row
-            if new["subject"] and old["subject"] and new["subject"] != old["subject"]:
+            if new.subject and old.subject and new.subject != old.subject:
                 raise other_subject()
-            if old["rank"] == WITHDRAWN or order(new, old) < 0:
+            if old.rank == WITHDRAWN or order(new, old) < 0:
                 return False
             self._retire(old, "withdrawn")
-        self.index.enter(np.array([new], ROW))
+        self.index.enter_one(new)
         return known is not None
 
-    def _retire(self, old: np.void, why: str) -> None:
-        source = self._intake.ledger.either(SOURCE, str(old["source"]))
+    def _retire(self, old: Row, why: str) -> None:
+        source = self._intake.ledger.either(SOURCE, str(old.source))
         assert source is not None, "a version's file is entered before it"
         self._intake.retire(source, label_of(old), why)
         self._intake.report.note(NOTES[why])
 
 
-def _why_worse(new: np.void, old: np.void) -> str:
+def _why_worse(new: Row, old: Row) -> str:
     """Why a version that lost is skipped."""
-    if old["rank"] == WITHDRAWN:
+    if old.rank == WITHDRAWN:
         return STAYS_WITHDRAWN
-    return STAYS_FINAL if new["rank"] == PRELIMINARY != old["rank"] else OLDER
+    return STAYS_FINAL if new.rank == PRELIMINARY != old.rank else OLDER
 
 
 def stated_version(resource: Node) -> tuple[int, int, int]:

@@ -45,8 +45,7 @@ def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch
         else:
             intake.report.skip(FORMAT, "FHIR in XML: export it as JSON")
         intake.advance(file, file.path.stat().st_size)
-    return
-    yield  # a generator, like the other readers
+    yield from ()
 
 
 def _has_document_type(file: SourceFile) -> bool:

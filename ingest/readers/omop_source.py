@@ -1,6 +1,7 @@
 """Where the tables of an OMOP CDM are: files, or a DuckDB database; opened so that nothing else can be reached."""
 
 import gzip
+import os
 import re
 import tempfile
 import zlib
@@ -19,9 +20,11 @@ from ingest.sources import SourceFile
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY = "512MB"
+MEMORY = "256MB"  # of DuckDB; what it sorts beyond that goes to disk
 BATCH_ROWS = 65_536
-MAX_LINE_BYTES = 16 * 1024 * 1024  # a note's text is in one
+MAX_LINE_BYTES = 2 * 1024 * 1024
+MAX_NOTE_BYTES = 16 * 1024 * 1024  # a note's text is in one line, quoted
+_THREADS = 4  # each has buffers of its own
 _MAGIC, _MAGIC_AT = b"DUCK", 8
 _SUFFIX = re.compile(r"\.(csv|csv\.gz|tsv|parquet)$", re.IGNORECASE)
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -154,6 +157,7 @@ def opened(model: Model) -> Iterator[Opened]:
             config={
                 "autoinstall_known_extensions": False, "autoload_known_extensions": False, "memory_limit": MEMORY,
                 "temp_directory": spill, "allow_community_extensions": False,
+                "threads": min(_THREADS, os.cpu_count() or 1),
             },
         )  # fmt: skip
         where = model.files[0].name if model.is_database else model.files[0].path.parent.name
@@ -209,12 +213,13 @@ def _scan(file: SourceFile, name: str) -> tuple[str, bool]:
     delimiter = _delimiter(line)
     # The vocabulary as Athena delivers it: tabs, and quotes that are part of a name.
     quote = "" if name == CONCEPT and delimiter == "\t" else '"'
+    longest = MAX_NOTE_BYTES if name == "note" else MAX_LINE_BYTES
     columns = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in _split(line, delimiter))
     return (
         f"read_csv({path}, auto_detect = false, header = true, delim = {_literal(delimiter)}, "
         f"quote = {_literal(quote)}, escape = {_literal(quote)}, columns = {{{columns}}}, nullstr = '', "
         "ignore_errors = true, store_rejects = true, rejects_table = 'rejected', rejects_scan = 'rejected_scans', "
-        f"max_line_size = {MAX_LINE_BYTES}, strict_mode = true)"
+        f"max_line_size = {longest}, buffer_size = {2 * longest}, strict_mode = true)"
     ), True
 
 

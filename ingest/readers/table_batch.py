@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ from ingest.observations import SCHEMA
 from ingest.quarantine import Refusal, shown
 from ingest.readers.table_cells import Coded, as_text, coded
 from ingest.readers.table_reading import Reading
-from ingest.readers.table_rows import Broken, Rows
+from ingest.readers.table_rows import Broken, Rows, row_labels
 from ingest.readers.table_times import Times, read_times
 from ingest.readers.table_values import Codes, Labels, Mask, Values, read_values
 from ingest.sources import SourceFile
@@ -103,7 +103,7 @@ class Batch:
             elif spec.missing == "refuse":
                 self._refuse(times.missing & rows, name, "a time", lambda _: "nothing")
             for wrong, expected in times.problems:
-                self._refuse(wrong & rows, name, expected, lambda row, name=name: self._shown(name, row))
+                self._refuse(wrong & rows, name, expected, partial(self._shown, name))
             self.intake.report.note(DATE_NOTE, int((times.is_date & self.open_rows & rows).sum()))
         if time is not None and available is not None:
             self._check_clocks(self._read_times(time), self._read_times(available), str(available.column), rows)
@@ -135,7 +135,7 @@ class Batch:
                 count = int((values.wrong & self.open_rows).sum())
                 self.intake.report.note(f"{name}: cell that is not a number, taken as missing", count)
             else:
-                self._refuse(values.wrong, name, "a number", lambda row: self._shown(name, row))
+                self._refuse(values.wrong, name, "a number", partial(self._shown, name))
         return values
 
     def _timed(self, values: Values) -> Values:
@@ -274,8 +274,7 @@ class Batch:
 
     @cached_property
     def _records(self) -> pa.Array:
-        numbers = pa.array(self.rows.numbers).cast(pa.string())
-        return pc.binary_join_element_wise("row", numbers, " ")
+        return row_labels(self.rows.numbers)
 
     def _shown(self, name: str, row: int) -> str:
         return shown(self.rows[name][row].as_py()) if name in self.rows.cells else "another"

@@ -30,7 +30,7 @@ class BlockError(Exception):
 class Block:
     """Whole rows. quoted: whether any cell is in quotes; compressed_bytes: how far the file has been read."""
 
-    data: bytes
+    data: bytes | memoryview
     quoted: bool
     bytes_done: int
 
@@ -54,7 +54,7 @@ def blocks(path: Path, delimiter: str, encoding: str, *, start: int = 0, at_once
                 return
             cut, quoted = _last_row_end(data, end, delimiter.encode())
             if cut:
-                yield Block(data[:cut] if cut < len(data) else data, quoted, raw.tell())
+                yield Block(memoryview(data)[:cut], quoted, raw.tell())
             elif len(data) > MAX_ROW_BYTES:
                 raise BlockError(f"one of more than {MAX_ROW_BYTES // 2**20} MiB, or a quote that is never closed")
             rest = data[cut:]

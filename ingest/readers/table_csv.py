@@ -170,7 +170,7 @@ class _Parser:
             return "skip"
 
         return pyarrow.csv.read_csv(
-            pa.BufferReader(block.data),
+            pa.BufferReader(pa.py_buffer(block.data)),
             pyarrow.csv.ReadOptions(use_threads=threads, block_size=len(block.data) + 1, column_names=self.names),
             pyarrow.csv.ParseOptions(
                 delimiter=self.delimiter, newlines_in_values=block.quoted, invalid_row_handler=keep

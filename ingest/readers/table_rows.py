@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ingest.sources import SourceFile
@@ -88,3 +89,23 @@ def together(parts: Sequence[Rows]) -> Rows:
     return Rows(
         cells, np.concatenate([part.numbers for part in parts]), tuple(broken), tuple(files), np.concatenate(place)
     )
+
+
+def row_labels(numbers: NDArray[np.int64]) -> pa.Array:
+    """(N,) texts such as "row 17". Rising numbers, the usual case, are put together from thousands and the rest."""
+    n = len(numbers)
+    first, last = (int(numbers[0]), int(numbers[-1])) if n else (0, 0)
+    rising = n > 1 and first >= 1000 and len(str(first)) == len(str(last)) and bool((np.diff(numbers) > 0).all())
+    if not rising:
+        return pc.binary_join_element_wise("row", pa.array(numbers).cast(pa.string()), " ")
+    thousands, rest = np.divmod(numbers, 1000)
+    heads = _letters([f"row {number}" for number in range(first // 1000, last // 1000 + 1)])
+    tails = _letters([f"{number:03d}" for number in range(1000)])
+    letters = np.hstack([heads[thousands - first // 1000], tails[rest]])
+    ends = np.arange(0, letters.size + 1, letters.shape[1], dtype=np.int32)
+    return pa.StringArray.from_buffers(n, pa.py_buffer(ends), pa.py_buffer(letters))
+
+
+def _letters(texts: list[str]) -> NDArray[np.uint8]:
+    """Texts of one length as rows of bytes."""
+    return np.frombuffer("".join(texts).encode(), np.uint8).reshape(len(texts), -1)

@@ -20,17 +20,18 @@ ALLOWED = "TELLTALE_ALLOWED_AE"
 
 def fetch(
     workspace: Path, secret: bytes | None, *, dicomweb: str | None, query: list[str], omop: str | None, omop_schema: str
-) -> list[Path]:
-    """Fetch images and tables into the workspace, and return the folders that now hold them."""
+) -> tuple[list[Path], int]:
+    """Fetch images and tables into the workspace: the folders that now hold them, and how many could not be had."""
     from ingest.workspace import create_workspace
 
     opened = create_workspace(workspace, secret)
-    found = []
+    found, refused = [], 0
     if dicomweb is not None:
-        found.append(_fetch_images(opened, dicomweb, query))
+        folder, refused = _fetch_images(opened, dicomweb, query)
+        found.append(folder)
     if omop is not None:
         found.append(_fetch_tables(opened, omop, omop_schema))
-    return found
+    return found, refused
 
 
 def receive(
@@ -69,7 +70,7 @@ def receive(
         raise Refused
 
 
-def _fetch_images(workspace: "Workspace", url: str, query: list[str]) -> Path:
+def _fetch_images(workspace: "Workspace", url: str, query: list[str]) -> tuple[Path, int]:
     from ingest.fetch.dicomweb import CREDENTIALS, fetch_images
 
     credentials = {name: os.environ[name] for name in CREDENTIALS if os.environ.get(name)}
@@ -86,7 +87,7 @@ def _fetch_images(workspace: "Workspace", url: str, query: list[str]) -> Path:
         say(f"  the server warns: {warning}")
     for complaint in fetched.refused[:10]:
         say(f"  refused: {complaint}")
-    return fetched.folder
+    return fetched.folder, len(fetched.refused)
 
 
 def _fetch_tables(workspace: "Workspace", url: str, schema: str) -> Path:

@@ -51,7 +51,7 @@ def ingest(
     if key is not None and not key.is_file():
         raise InputError(str(key), expected="a file with a secret", got="no such file")
     secret = None if key is None else key.read_bytes()
-    given = list(sources or [])
+    given, lost = list(sources or []), 0
 
     def read(found: Sequence[Path]) -> "Reconciliation":
         return run_ingest(found, workspace, mapping=mapping, issuer=issuer, timezone=timezone, secret=secret)
@@ -64,10 +64,13 @@ def ingest(
     if dicomweb is not None or omop is not None:
         from serve.commands.fetching import fetch
 
-        given += fetch(workspace, secret, dicomweb=dicomweb, query=query or [], omop=omop, omop_schema=omop_schema)
+        folders, lost = fetch(
+            workspace, secret, dicomweb=dicomweb, query=query or [], omop=omop, omop_schema=omop_schema
+        )
+        given += folders
     if not given:
         raise InputError("", field="SOURCES", expected="a file, a folder, --dicomweb, --omop or --listen", got="none")
-    if read(given).total.refused:
+    if read(given).total.refused + lost:
         raise Refused
 
 

@@ -48,7 +48,7 @@ def test_it_knows_what_a_dictionary_would(
             expected.update({key: (content, run) for key in keys if key})
             asked = np.arange(32, dtype=np.uint64)
             found = {int(asked[place]): known for place, known in index.find(asked).items()}
-            assert {key: int(known.row["content"]) for key, known in found.items()} == {
+            assert {key: known.row.content for key, known in found.items()} == {
                 key: content for key, (content, _) in expected.items()
             }
             assert {key for key, known in found.items() if known.is_of_this_run} == {

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from ingest.vocabulary import Quantity, Vocabulary
+
 Make = Callable[..., dict[str, Any]]
 ABOUT = {"reference": "Patient/p1"}
 WHEN, END = "2026-03-01T08:00:00Z", "2026-03-02T08:00:00Z"
@@ -191,3 +193,24 @@ def test_consent_and_other_types_are_skipped_by_name(ward: Any) -> None:
         "FHIR type that is not read: CareTeam": 1,
         "FHIR type that is not read: unknown": 1,
     }
+
+
+def test_values_are_judged_and_a_problem_refuses_the_whole_resource(  # FAULTS 15
+    ward: Any, patient: Make, observation: Make
+) -> None:
+    glucose = Quantity("LOINC//2345-7", "glucose", "mg/dL", "MCnc", (10.0, 2000.0), {"mmol/L": (18.016, 0.0)})
+    vocabulary = Vocabulary({glucose.code: glucose})
+
+    def sugar(identifier: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
+        quantity = {"value": value, "system": "http://unitsofmeasure.org", "code": unit}
+        return observation(identifier, code=coded("2345-7", "http://loinc.org"), valueQuantity=quantity, **more)
+
+    whole = {"component": [{"code": coded("1"), "valueInteger": 3}]}
+    account = ward.take(
+        patient(), sugar("a", 5.0, "mmol/L"), sugar("b", 5.0, "mg/dL"), sugar("c", 5.0, "mg/dL", **whole),
+        vocabulary=vocabulary,
+    )  # fmt: skip
+    assert [complaint.record for complaint in account.refusals] == ["line 3", "line 4"]
+    row = ward.row("LOINC//2345-7")
+    assert (row["numeric_value"], row["unit"]) == (pytest.approx(90.08, abs=1e-4), "mg/dL")
+    assert all(row["code"] != "SNOMED//1" for row in ward.rows)

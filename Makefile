@@ -3,6 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info[:2] == (3, 11) else "constraints-py312.txt")')
 
+PACKAGES := ingest models explain clinical driving serve
+# What nearly every command loads: compiled once here, for places where Python may not keep what it compiles.
+EAGER := numpy pandas pyarrow pydantic rich typer duckdb pydicom PIL jinja2 yaml
+
 .PHONY: demo dashboard test test-slow test-all check format setup clean
 
 demo: setup  ## the whole of Telltale on a simulated hospital of 600 patients
@@ -36,6 +40,7 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q uv
 	UV_FIND_LINKS="$${UV_FIND_LINKS-$$PIP_FIND_LINKS}" $(BIN)/uv pip install -q --python $(BIN)/python -c $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 $(PACKAGES) $(addprefix $(BIN)/../lib/python3*/site-packages/,$(EAGER)) || true
 	@touch $@
 
 clean:  ## remove what was made here, apart from the environment

@@ -23,9 +23,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ing
 
 from clinical.demo import make_ward
 from ingest.align.build import align
+from ingest.catalogue import read_catalogue
 from ingest.cohort import Cohort, open_cohort
 from ingest.run import ingest
-from ingest.store import read_observations
+from ingest.store import Observations
 from ingest.workspace import create_workspace
 from models.config import ModelConfig, model_config
 from models.evaluate.bootstrap import draw_resamples, paired_difference, paired_ratio
@@ -79,7 +80,7 @@ def _predict(seed: int, patients: int, folder: Path, *, without: bool) -> dict[s
     workspace = create_workspace(folder / "workspace", f"benchmark {seed}".encode())
     ingest(workspace, [folder / "hospital"])
     task = find_task("deterioration")
-    align(read_observations(workspace), task, workspace.cohort(task.name))
+    align(Observations(workspace), task, workspace.cohort(task.name), catalogue=read_catalogue(workspace.images))
     cohort = open_cohort(workspace.cohort(task.name))
     prepared = time.monotonic() - start
     config = model_config(task)

@@ -3,8 +3,8 @@
     python benchmarks/table_speed.py
 
 prints JSON: for a wide table (20 numeric columns, complete or a third empty) and a long one (code, value and unit
-in columns), the seconds of both and their ratio (pyarrow / ours: 0.5 is half the speed). Both read the same columns with as
-many threads, in turns, and the best of three counts. pyarrow infers the types, as it does by default.
+in columns), the seconds of both and their ratio (pyarrow / ours: 0.5 is half the speed). Both read the same columns
+with as many threads, in turns, and the best of three counts. pyarrow infers the types, as it does by default.
 """
 
 import json

@@ -136,10 +136,21 @@ def fits_property(unit: str, loinc_property: str) -> bool:
     return bare(unit) == bare(like) or factor_between(unit, like) is not None
 
 
+# Units that need no look into the registry, which takes a second or two to load.
+_EVERYDAY = frozenset(
+    (
+        "1", "%", "a", "mo", "wk", "d", "h", "min", "s", "ms", "Hz", "m", "km", "cm", "mm", "um", "kg", "g", "mg", "ug",
+        "L", "mL", "mL/h", "mL/d", "mL/min", "mg/dL", "g/dL", "g/L", "mg/L", "ug/L", "ng/mL", "mmol/L", "umol/L",
+        "10*3/uL", "10*6/uL", "10*9/L", "10*12/L", "/min", "/h", "/d", "m/s", "km/h", "m/s2", "rad", "deg", "rad/s",
+        "N", "Pa", "kPa", "W", "V", "mV", "uV", "dyn.s/cm5", "L/min", "Cel", "K", "m2", "kg/m2",
+    )
+)  # fmt: skip
+
+
 @cache
 def is_unit(unit: str) -> bool:
     """Whether UCUM knows the unit."""
-    return _parsed(unit) is not None
+    return unit in _EVERYDAY or _parsed(unit) is not None
 
 
 @lru_cache(maxsize=4096)

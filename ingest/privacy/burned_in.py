@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 MAX_SIDE = 1600  # pixels; larger images are looked at reduced too
 STROKES = (7, 17)  # pixels: strokes thinner than these stand out from what a filter of that width leaves
-GLYPH_HEIGHTS = (5, 80)
-GLYPHS_IN_ROW = 4
+GLYPH_HEIGHTS = (5, 64)
+GLYPHS_IN_ROW = 4  # letters, by the width of what touches
+PARTS_IN_ROW = 3  # of letters, or of letters that touch
 WORD = 4  # widths of a letter that touch each other at most
 BRIGHTEST = 0.12  # of the image's range, below its brightest
 CONTRAST = 0.18  # of the image's range, between a stroke and what it lies on
@@ -115,7 +116,7 @@ def _glyphs(image: Gray, mask: NDArray[np.bool_]) -> _Glyphs:
 
 
 def _around(image: Gray, stroke: NDArray[np.bool_], box: tuple[slice, slice]) -> float:
-    """The brightness two pixels outside a stroke, in the upper quarter: an edge that is soft anywhere counts as soft."""
+    """The brightness two pixels outside a stroke, in the upper quarter: a soft edge anywhere counts."""
     from scipy import ndimage
 
     wide = np.pad(stroke, 2)
@@ -139,22 +140,23 @@ def _has_row(glyphs: _Glyphs) -> bool:
     width = glyphs.right - glyphs.left
     for number in range(len(middle)):
         height = glyphs.height[number]
-        if height < GLYPH_HEIGHTS[0]:
+        if not GLYPH_HEIGHTS[0] <= height <= GLYPH_HEIGHTS[1]:
             continue
         near = np.abs(middle - middle[number]) <= 0.35 * height
         near &= (glyphs.height >= 0.6 * height) & (glyphs.height <= 1.5 * height) & (width <= WORD * height)
         near &= np.abs(glyphs.level - glyphs.level[number]) <= 0.12
         row = np.flatnonzero(near)
-        if len(row) < 2:
+        if len(row) < PARTS_IN_ROW:
             continue
         row = row[np.argsort(glyphs.left[row])]
         letters = np.maximum(1, np.round(width[row] / (0.8 * height))).tolist()  # which may touch each other
-        run, end = 0.0, -np.inf
+        run, parts, end = 0.0, 0, -np.inf
         for place, letter in zip(row.tolist(), letters, strict=True):
             gap = glyphs.left[place] - end
-            run = run + letter if -0.3 * height <= gap <= 1.2 * height else letter
+            follows = -0.3 * height <= gap <= 1.2 * height
+            run, parts = (run + letter, parts + 1) if follows else (letter, 1)
             end = glyphs.right[place]
-            if run >= GLYPHS_IN_ROW and letter < run:
+            if run >= GLYPHS_IN_ROW and parts >= PARTS_IN_ROW:
                 return True
     return False
 

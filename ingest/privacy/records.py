@@ -17,6 +17,7 @@ from ingest.privacy.notes import Known, Scrubber
 from ingest.privacy.people import Pair, People
 from ingest.privacy.record_rules import CODES, DROPPED, MEASURES, OF_PEOPLE_AND_PLACES, TEXTS, TYPES
 from ingest.quarantine import Refusal
+from ingest.readers.fhir_types import is_type
 
 Node = dict[str, Any]
 MAX_DEPTH = 48
@@ -47,7 +48,7 @@ class Records:
         """The resource as it may be given away. Raises Refusal where it may not."""
         kind = resource.get("resourceType")
         if kind not in TYPES:
-            got = kind if isinstance(kind, str) and re.fullmatch(r"[A-Za-z]{1,40}", kind) else "another"
+            got = kind if is_type(kind) else "another type"
             raise Refusal("resourceType", "a type that can be de-identified", f"not de-identified automatically: {got}")
         if "modifierExtension" in resource:
             raise Refusal("modifierExtension", "none: it would change what the rest means", "some")

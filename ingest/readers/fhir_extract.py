@@ -8,8 +8,9 @@ import hashlib
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from ingest.readers.fhir_files import DELETED, FULL_URL, Chunk, Place, Raw, bund
 from ingest.readers.fhir_index import NOT_STATED, ROW, Row, label
 from ingest.readers.fhir_quick import QuickLines, read_quickly
 from ingest.readers.fhir_resources import RESOURCES
+from ingest.readers.fhir_types import is_type
 from ingest.readers.fhir_values import Node, branch, branches, word
 from ingest.readers.fhir_versions import STATED, WITHDRAWN, not_counted, stated_version
 from ingest.sources import SourceFile
@@ -95,21 +97,21 @@ class Digests:
         self._id = hashlib.blake2b(f"{scope}|".encode("utf-8", "surrogatepass"), digest_size=8, key=secret)
         self._seed = int.from_bytes(secret[:4], "big")
 
-    def keys(self, kind: str, identifiers: Iterable[str]) -> list[int]:
-        """Of ids of a type, within the issuer; never 0."""
+    def keys(self, kind: str, identifiers: Iterable[str]) -> np.ndarray:
+        """(N,) of ids of a type, within the issuer; never 0."""
         started = self._id.copy()
         started.update(f"{kind}/".encode("utf-8", "surrogatepass"))
-        begin, to_int, digests = started.copy, int.from_bytes, []
+        begin, digests = started.copy, []
         for identifier in identifiers:
             digest = begin()
             digest.update(identifier.encode("utf-8", "surrogatepass"))
-            digests.append(to_int(digest.digest(), "little") or 1)
-        return digests
+            digests.append(digest.digest())
+        return np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
 
-    def contents(self, lines: Iterable[bytes]) -> list[int]:
-        """Checksum and length of records as they are written: enough to tell whether the one of an id changed."""
-        crc32, seed = zlib.crc32, self._seed
-        return [crc32(line, seed) << 32 | len(line) & 0xFFFFFFFF for line in lines]
+    def contents(self, lines: Sequence[bytes]) -> np.ndarray:
+        """(N,) checksum and length of records as they are written: enough to tell whether the one of an id changed."""
+        sums = np.fromiter(map(zlib.crc32, lines, repeat(self._seed)), np.uint64, len(lines))
+        return sums << np.uint64(32) | np.fromiter(map(len, lines), np.uint64, len(lines))
 
     def row(self, resource: Node, raw: Raw, place: Place, source: int) -> Row:
         """A resource as the index has it, but for its subject. Its key is 0 where it has no id."""
@@ -118,8 +120,8 @@ class Digests:
         line = raw if type(raw) is bytes else b""
         if type(raw) is dict:  # out of a bundle: as it would be on a line
             line = orjson.dumps({key: value for key, value in raw.items() if key != FULL_URL})
-        key = self.keys(kind, (identifier,))[0] if identifier else 0
-        return Row(key, self.contents((line,))[0], updated, number, 0, *place, source, rank)
+        key = int(self.keys(kind, (identifier,))[0]) if identifier else 0
+        return Row(key, zlib.crc32(line, self._seed) << 32 | len(line), updated, number, 0, *place, source, rank)
 
 
 class _Extractor:
@@ -209,7 +211,7 @@ class _Extractor:
         if kind not in RESOURCES:
             if not kind:
                 raise Refusal("resourceType", "a resource", "none")
-            raise Skip(f"FHIR type that is not read: {kind if _TYPE_NAME.fullmatch(kind) else 'unknown'}")
+            raise Skip(f"FHIR type that is not read: {kind if is_type(kind) else 'unknown'}")
         row = self._digests.row(resource, raw, place, self._setting.source)
         if verdict := not_counted(resource):
             reason, is_withdrawn = verdict
@@ -234,7 +236,7 @@ class _Extractor:
         kind, _, identifier = "/".join(url.split("/")[-2:]).partition("/")
         if not (_TYPE_NAME.fullmatch(kind) and identifier):
             raise Refusal("request.url", "a type and an id, such as Observation/17", "something else")
-        key = self._digests.keys(kind, (identifier,))[0]
+        key = int(self._digests.keys(kind, (identifier,))[0])
         row = Row(key, 0, NOT_STATED, -1, 0, *place, self._setting.source, WITHDRAWN)
         self._out.deleted.append((row, f"deletion of a {kind}"))
 

@@ -69,11 +69,14 @@ class RecordIndex:
 
     def find(self, keys: np.ndarray) -> dict[int, Known]:
         """Place in `keys` (N,) -> what is known of it; keys that nobody knows, and 0, are left out."""
-        blocks = np.full(len(keys), -1, np.int64)
+        order = np.argsort(keys)  # searching in order is several times as quick
+        ordered, newest = keys[order], np.full(len(keys), -1, np.int64)
         for level, of_block in self._levels:
-            at = np.searchsorted(level, keys, "right") - 1
-            here = (at >= 0) & (level[at] == keys)
-            blocks[here] = np.maximum(blocks[here], of_block[at[here]])
+            at = np.searchsorted(level, ordered, "right") - 1
+            here = (at >= 0) & (level[at] == ordered)
+            newest[here] = np.maximum(newest[here], of_block[at[here]])
+        blocks = np.empty_like(newest)
+        blocks[order] = newest
         found: dict[int, Known] = {}
         for block in np.unique(blocks[blocks >= 0]).tolist():
             rows = self._rows(block)

@@ -123,8 +123,8 @@ class Settling:
         rows = got.rows
         rows["subject"] = np.maximum(subjects & 0xFFFFFFFF, 1)
         known = self._versions.index.find(rows["key"])
-        keys, counts = np.unique(rows["key"], return_counts=True)
-        twice = set(keys[(counts > 1) & (keys != 0)].tolist())
+        keys = np.sort(rows["key"])
+        twice = set(keys[1:][(keys[1:] == keys[:-1]) & (keys[1:] != 0)].tolist())
         last: dict[int, Known] = {}  # of keys that are here more than once
         suspects = range(len(rows)) if twice else sorted(known)
         for record in suspects:

@@ -158,15 +158,15 @@ def test_a_byte_that_is_no_utf8_refuses_its_row_alone(take: Take, rows: Callable
 
 
 def test_a_file_that_ends_early_gives_its_rows_and_says_so(take: Take, rows: Callable[[], Any]) -> None:
-    whole = gzip.compress(("who,v\n" + "".join(f"{n},{n * 7919 % 1000}\n" for n in range(600_000))).encode(), 1)
-    account = take(whole[: len(whole) - 100_000], {"code": "V", "column": "v", "kind": "numeric"}, name="t.csv.gz")
-    assert account.total.used > 100_000
+    whole = gzip.compress(b"who,v\n" + (b"1," + b"x" * 200 + b"\n") * 40_000)
+    account = take(whole[:-1000], {"code": "V", "column": "v"}, name="t.csv.gz")
+    assert account.total.used > 10_000
     assert "ends early" in str(account.refusals[-1])
 
 
 def test_a_compressed_bomb_is_stopped(take: Take) -> None:
     """FAULTS 25, for tables."""
-    bomb = gzip.compress(b"who,v\n" + b"1,1\n" * 17_000_000, 6)
+    bomb = gzip.compress(b"who,v\n" + (b"1," + b"1" * 200 + b"\n") * 340_000)
     account = take(bomb, {"code": "V", "column": "v"}, name="t.csv.gz", where={"v": ["2"]})
     assert "250 times its size" in str(account.refusals[0])
 

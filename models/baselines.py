@@ -29,13 +29,14 @@ class GradientBoosting:
     features: FlatFeatures
     trees: Any  # sklearn's HistGradientBoostingClassifier
     names: tuple[str, ...]
+    known: np.ndarray  # (columns,) bool: those that anybody in training has a value of; the trees see no others
     setting: dict[str, Any]
     cross_validated_log_loss: float
 
     def predict_risk(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
         """Risks (n,) of these cases."""
         columns, _ = self.features.columns(cohort, rows)
-        return np.asarray(self.trees.predict_proba(columns)[:, 1])
+        return np.asarray(self.trees.predict_proba(columns[:, self.known])[:, 1])
 
 
 def train_gradient_boosting(cohort: Cohort, seed: int) -> GradientBoosting:
@@ -55,8 +56,14 @@ def train_gradient_boosting(cohort: Cohort, seed: int) -> GradientBoosting:
     losses = np.stack([_log_losses(columns, target, subjects, setting, seed) for setting in SETTINGS])
     best, trees = np.unravel_index(losses.argmin(), losses.shape)
     setting = {**COMMON, **SETTINGS[int(best)], "max_iter": int(trees) + 1}
-    fitted = HistGradientBoostingClassifier(**setting, random_state=seed).fit(columns, target)
-    return GradientBoosting(features, fitted, tuple(names), setting, float(losses.min()))
+    known = _known(columns)
+    fitted = HistGradientBoostingClassifier(**setting, random_state=seed).fit(columns[:, known], target)
+    return GradientBoosting(features, fitted, tuple(names), known, setting, float(losses.min()))
+
+
+def _known(columns: np.ndarray) -> np.ndarray:
+    """(columns,) bool: those with any value at all; scikit-learn cannot bin the others."""
+    return np.asarray(np.isfinite(columns).any(0))
 
 
 def _log_losses(
@@ -72,9 +79,10 @@ def _log_losses(
         if len(np.unique(target[fit])) < 2:
             continue
         model = HistGradientBoostingClassifier(**COMMON, **setting, max_iter=MOST_TREES, random_state=seed)
-        model.fit(columns[fit], target[fit])
+        known = _known(columns[fit])
+        model.fit(columns[fit][:, known], target[fit])
         y = target[held]
-        for tree, risks in enumerate(model.staged_predict_proba(columns[held])):
+        for tree, risks in enumerate(model.staged_predict_proba(columns[held][:, known])):
             chosen = np.clip(np.where(y == 1, risks[:, 1], risks[:, 0]), 1e-9, 1)
             total[tree] -= np.log(chosen).sum()
         cases += len(held)

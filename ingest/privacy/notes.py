@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 _WORD_NAME = r"[^\W\d_a-z][\w'’-]+"  # begins with a letter that is not a small Latin one
 _PART = rf"(?:{_WORD_NAME}|[^\W\d_a-z]\.)"
 _OF = r"(?:van|von|der|den|de|di|da|la|le|del|zu|bin|al)"
-_NAME = rf"{_PART}(?:[ \t](?:{_OF}[ \t]){{0,2}}{_PART}){{0,3}}"
+_NAME = rf"(?:{_OF}[ \t]){{0,2}}{_PART}(?:[ \t](?:{_OF}[ \t]){{0,2}}{_PART}){{0,3}}"
 _TITLES = (
     r"Dr|Drs|Prof|Mr|Mrs|Ms|Miss|Mx|Sir|Herrn?|Frau|Hr|Fr|M|Mme|Mlle|Sr|Sra|Srta|Dña|Don|Doña|Sig|Sig\.ra|"
     r"Dott|Dott\.ssa|Dipl|med|Nurse|Schwester|Pfleger|Docteur|Doctor|Doctora"
@@ -156,7 +156,7 @@ def _patterns() -> Iterable[tuple[str, str]]:
             r"(?<![\w.,/-])(?:\+|00)\d[\d ()/.-]{6,20}\d(?!\w)"
             r"|(?<![\w.,/-])\(?0\d{1,5}\)?[ /-]{1,3}\d[\d /-]{3,14}\d(?!\w)"
             r"|(?<![\w.,/-])\(?\d{3}\)?[ .-]{1,2}\d{3}[.-]\d{4}(?!\w)"
-            r"|(?<![\w.,/-])[6-9]\d{2}(?:[ ]\d{2,3}){2,3}(?![\w])"
+            r"|(?<![\w.,/-])[6-9]\d{1,2}(?:[ ]\d{2,3}){2,3}(?![\w])"
             r"|(?<!\d)1[3-9]\d{9}(?!\d)"
         ),
     )

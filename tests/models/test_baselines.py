@@ -101,3 +101,10 @@ def test_a_stream_that_nobody_has_and_outcomes_of_one_class(synthetic_cohort: Ma
     cohort.index["target"] = np.float32(0)
     with pytest.raises(OneClassError, match=r"0 events in \d+ cases of the train and validation splits"):
         train_gradient_boosting(cohort, 0)
+
+
+def test_columns_without_any_value_are_left_to_nobody(synthetic_cohort: MakeCohort) -> None:
+    cohort = synthetic_cohort(150, 14, absent={"xray": 1.0})
+    trees = train_gradient_boosting(cohort, 0)
+    assert trees.known.sum() < len(trees.names)
+    assert np.isfinite(trees.predict_risk(cohort, cohort.rows("test"))).all()

@@ -58,7 +58,7 @@ def _dicom(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fhir(asked: argparse.Namespace) -> dict[str, Any]:
-    return _measured("fhir_speed", str(asked.data / "fhir-synthea"))
+    return _measured("fhir_speed")
 
 
 def _csv(asked: argparse.Namespace) -> dict[str, Any]:

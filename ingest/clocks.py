@@ -31,7 +31,7 @@ class ClockWatch:
         Values without either time must not be among them. `refusal` says why.
         """
         lead = (time - known) / HOUR_US
-        refused = lead > self.tolerance_hours
+        refused: np.ndarray = lead > self.tolerance_hours
         self._notice(lead[(lead > NOTICED_HOURS) & ~refused])
         return refused
 

@@ -58,7 +58,7 @@ class Ledger:
     def __init__(self, folder: Path, parts: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._database = sqlite3.connect(folder / NAME, isolation_level=None)
-        self._database.execute("PRAGMA cache_size = -65536")  # KiB
+        self._database.execute("PRAGMA cache_size = -16384")  # KiB
         self._database.executescript(_TABLES)
         _forget_unmade(self._database, parts)
         self._database.execute("BEGIN IMMEDIATE")

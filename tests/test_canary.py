@@ -61,21 +61,31 @@ def delivery(folder: Path) -> Path:
     )
     note = f"{NAME} Karl, MRN {NUMBER}, born {BORN}, call {PHONE}. Lactate 1.5, stable."
     patient = {
-        "resourceType": "Patient", "id": NUMBER, "identifier": [{"system": "urn:oid:1.2.3", "value": NUMBER}],
-        "name": [{"family": NAME, "given": ["Karl"]}], "birthDate": BORN, "telecom": [{"value": PHONE}],
-    }  # fmt: skip
+        "resourceType": "Patient",
+        "id": NUMBER,
+        "identifier": [{"system": "urn:oid:1.2.3", "value": NUMBER}],
+        "name": [{"family": NAME, "given": ["Karl"]}],
+        "birthDate": BORN,
+        "telecom": [{"value": PHONE}],
+    }
     document = {
-        "resourceType": "DocumentReference", "id": f"d-{NAME}", "status": "current",
-        "type": {"coding": [{"system": "http://loinc.org", "code": "34117-2"}]}, "date": "2026-03-01T10:00:00Z",
+        "resourceType": "DocumentReference",
+        "id": f"d-{NAME}",
+        "status": "current",
+        "type": {"coding": [{"system": "http://loinc.org", "code": "34117-2"}]},
+        "date": "2026-03-01T10:00:00Z",
         "subject": {"reference": f"Patient/{NUMBER}", "display": NAME},
         "content": [{"attachment": {"contentType": "text/plain", "data": base64.b64encode(note.encode()).decode()}}],
-    }  # fmt: skip
+    }
     lines: list[Any] = [
-        patient, document, {**document, "id": f"e-{NAME}", "subject": {"reference": f"Patient/{NAME}"}},
-        {**document, "id": f"f-{NAME}", "date": NAME}, {**patient, "name": [{"family": "Another"}], "birthDate": "1950-01-01"},
+        patient,
+        document,
+        {**document, "id": f"e-{NAME}", "subject": {"reference": f"Patient/{NAME}"}},
+        {**document, "id": f"f-{NAME}", "date": NAME},
+        {**patient, "name": [{"family": "Another"}], "birthDate": "1950-01-01"},
         {"resourceType": "Observation", "id": NAME, "subject": {"reference": f"Patient/{NUMBER}"}, "valueString": note},
         {"resourceType": NAME, "id": NUMBER},
-    ]  # fmt: skip
+    ]
     (inside / f"{NAME}.ndjson").write_bytes(b"\n".join([*map(orjson.dumps, lines), f'{{"{NAME}'.encode()]) + b"\n")
     (folder / "mapping.yaml").write_text(MAPPING)
     return folder
@@ -84,9 +94,14 @@ def delivery(folder: Path) -> Path:
 def run(place: Path, *words: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key != "TELLTALE_DEBUG"}
     ended = subprocess.run(
-        [sys.executable, "-m", "serve.cli", *words], cwd=place, capture_output=True, text=True, check=False, timeout=300,
+        [sys.executable, "-m", "serve.cli", *words],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
         env={**environment, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
     said = ended.stdout + ended.stderr
     assert "Traceback" not in said, said
     assert "defect of Telltale" not in said, said
@@ -94,7 +109,7 @@ def run(place: Path, *words: str) -> str:
 
 
 def sightings(folder: Path, *, apart: tuple[str, ...] = ()) -> list[str]:
-    """Where a canary is, in names and in contents (databases and pictures too), outside the folders that may have it."""
+    """Where a canary is, in names and in contents (databases and pictures too), outside what may have it."""
     found = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder).as_posix()
@@ -119,7 +134,10 @@ def test_a_planted_canary_is_found_nowhere(tmp_path: Path) -> None:
     said = run(tmp_path, "ingest", "given", "--mapping", "given/mapping.yaml", "-w", "workspace")
     assert "refused" in said
     assert in_text(said) == [], said
-    for words in (("align", "-t", "deterioration", "-w", "workspace"), ("trace", "nobody", "-t", "deterioration", "-w", "workspace")):
+    for words in (
+        ("align", "-t", "deterioration", "-w", "workspace"),
+        ("trace", "nobody", "-t", "deterioration", "-w", "workspace"),
+    ):
         assert in_text(run(tmp_path, *words)) == []
     # The ledger is no account: it knows records again by the ids that their source gave them.
     assert sightings(tmp_path / "workspace", apart=(*ALLOWED, "images", "ingests/ledger.db")) == []
@@ -134,9 +152,12 @@ def test_a_de_identified_delivery_and_its_account_are_free_of_it(tmp_path: Path)
     assert "written" in said
     assert sightings(tmp_path / "out") == []
     assert list((tmp_path / "out" / "images").iterdir())
-    texts = [base64.b64decode(each["content"][0]["attachment"]["data"]).decode()
-             for path in (tmp_path / "out" / "records").iterdir() for each in map(orjson.loads, path.read_bytes().splitlines())
-             if each["resourceType"] == "DocumentReference"]  # fmt: skip
+    texts = [
+        base64.b64decode(each["content"][0]["attachment"]["data"]).decode()
+        for path in (tmp_path / "out" / "records").iterdir()
+        for each in map(orjson.loads, path.read_bytes().splitlines())
+        if each["resourceType"] == "DocumentReference"
+    ]
     assert texts
     assert in_text("".join(texts)) == []
     assert all("Lactate 1.5, stable" in text for text in texts)

@@ -78,7 +78,7 @@ class Account:
         """A record that is not written because it is wrong, or cannot be de-identified."""
         why = f"{refusal.field}: expected {refusal.expected}, got {refusal.got}".removeprefix(": ")
         self._count(kind, "refused", why, 1)
-        line = {"file": str(file.path), "record": record, "why": why, "next": refusal.hint}
+        line: dict[str, object] = {"file": str(file.path), "record": record, "why": why, "next": refusal.hint}
         self._refused_lines.append(line)
 
     def hold(self, kind: str, file: SourceFile, why: str) -> None:

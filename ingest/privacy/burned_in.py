@@ -112,7 +112,8 @@ def _glyphs(image: Gray, mask: NDArray[np.bool_]) -> _Glyphs:
         if is_even and middle - _around(image, stroke, box) > EDGE:
             found.append((box[0].start, box[0].stop, box[1].start, box[1].stop, middle))
     columns = np.array(found, np.float64).reshape(-1, 5).T
-    return _Glyphs(*(column.astype(np.int64) for column in columns[:4]), columns[4].astype(np.float32))
+    top, bottom, left, right = (column.astype(np.int64) for column in columns[:4])
+    return _Glyphs(top, bottom, left, right, columns[4].astype(np.float32))
 
 
 def _around(image: Gray, stroke: NDArray[np.bool_], box: tuple[slice, slice]) -> float:

@@ -62,7 +62,7 @@ def deidentify(dataset: "Dataset", person: Person, keys: Keys, codes: tuple[tupl
     codes: what else was done to it (CID 7050). Elements after the pixels go: trailing padding, digital signatures.
     """
     is_wide = _CHARACTER_SET in dataset
-    for tag in [tag for tag in dataset.keys() if tag.group > _AFTER_PIXELS]:
+    for tag in [tag for tag in list(dataset.keys()) if tag.group > _AFTER_PIXELS]:
         del dataset[tag]
     _clean(dataset, person, keys)
     if is_wide:  # all texts are decoded by now

@@ -89,7 +89,7 @@ def _held_for(opened: DicomFile) -> str:
         return reason
     if missing := missing_decoder(opened):
         return f"pixels that cannot be looked at: {syntax_name(opened)} needs {missing}"
-    for tag in opened.dataset.keys():
+    for tag in list(opened.dataset.keys()):
         if tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102 and int(opened.dataset[tag].value or 0):
             return "an overlay in the unused bits of the pixels"
     located(opened)
@@ -109,8 +109,12 @@ def _pixels(opened: DicomFile) -> bytes:
         from pydicom.tag import SequenceDelimiterTag
 
         little = opened.is_little_endian
-        value: bytes = read_undefined_length_value(opened.stream, little, SequenceDelimiterTag)
-        return without_comments(value)
+        whole = read_undefined_length_value(opened.stream, little, SequenceDelimiterTag)
+        if whole is None:
+            raise InputError(
+                str(opened.path), field="Pixel Data", expected="frames to their end", got="a file cut short"
+            )
+        return without_comments(whole)
     size = _plain_size(opened)
     if size > MAX_PIXEL_BYTES:
         raise InputError(
@@ -187,7 +191,7 @@ def _little(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
 
 def _write(opened: DicomFile, target: Path, pixels: bytes | None, *, plain: bool) -> None:
     from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
+    from pydicom.uid import UID, ExplicitVRLittleEndian
 
     dataset = opened.dataset
     syntax = ExplicitVRLittleEndian if plain else opened.transfer_syntax
@@ -200,7 +204,7 @@ def _write(opened: DicomFile, target: Path, pixels: bytes | None, *, plain: bool
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     meta.TransferSyntaxUID = syntax
-    meta.ImplementationClassUID, meta.ImplementationVersionName = IMPLEMENTATION, "TELLTALE"
+    meta.ImplementationClassUID, meta.ImplementationVersionName = UID(IMPLEMENTATION), "TELLTALE"
     dataset.file_meta, dataset.preamble = meta, b"\0" * 128
     whole = io.BytesIO()
     dataset.save_as(whole, enforce_file_format=True, overwrite=True)

@@ -63,7 +63,8 @@ def by_kind(found: Sequence[SourceFile], mapping: TableMapping | None) -> Sorted
             seen.add(file.sha256)
         else:
             what = kind if kind in _NOT_OURS else "a format or table without a rule"
-            made.refused.append((kind or "other", file, Refusal("", "a kind of file with a rule", f"not de-identified automatically: {what}")))  # fmt: skip
+            refusal = Refusal("", "a kind of file with a rule", f"not de-identified automatically: {what}")
+            made.refused.append((kind or "other", file, refusal))
     return made
 
 

@@ -178,8 +178,8 @@ def _dates() -> Iterable[str]:
     yield r"(?<!\d)\d{1,2}月\d{1,2}日"
     number = r"(?:st|nd|rd|th|\.|er)?[ ](?:of[ ]|de[ ])?"
     yield (
-        rf"\b(?:(?P<word_day>\d{{1,2}}){number})?(?P<word>(?i:{_MONTH}))\b\.?(?:[ ](?P<word_day2>\d{{1,2}})(?:st|nd|rd|th)?)?"
-        r",?[ ](?:de[ ]|del[ ])?(?P<word_year>\d{4})\b"
+        rf"\b(?:(?P<word_day>\d{{1,2}}){number})?(?P<word>(?i:{_MONTH}))\b\.?"
+        r"(?:[ ](?P<word_day2>\d{1,2})(?:st|nd|rd|th)?)?,?[ ](?:de[ ]|del[ ])?(?P<word_year>\d{4})\b"
     )
     yield rf"\b\d{{1,2}}{number}(?i:{_MONTH})\b(?:\.?[ ]'?\d{{2}}(?![\d:.,%/]))?"
     yield rf"\b(?i:{_MONTH})\.?[ ]\d{{1,2}}(?:st|nd|rd|th)\b"

@@ -1,7 +1,8 @@
 """Who is who in a delivery, before anything of it is written: one subject, pseudonym and shift in every file.
 
 The subject of a person is that of the first identifier that names them, so that an image finds the pseudonym of its
-patient's records. What the delivery says of them (names, identifiers, telephone numbers) is what notes are searched for.
+patient's records. What the delivery says of them (names, identifiers, telephone numbers) is what notes
+are searched for.
 """
 
 from collections import defaultdict

@@ -120,6 +120,7 @@ class Records:
         is_reference = isinstance(node.get("reference"), str)
         made: Node = {}
         for key, value in node.items():
+            found: Any
             if key == "reference" and is_reference:
                 found = self.reference(value)
             elif (

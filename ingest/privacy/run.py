@@ -11,8 +11,9 @@ The same input under the same key gives the same bytes, so a run that was killed
 import datetime as dt
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import yaml
 
 from ingest.errors import InputError
 from ingest.files import write_json, write_text
-from ingest.mapping import TableMapping, load_mapping
+from ingest.mapping import Table, TableMapping, load_mapping
 from ingest.privacy import assets, files
 from ingest.privacy.account import Account, Report
 from ingest.privacy.dicom_files import Review, write_without_person
@@ -50,7 +51,7 @@ def deidentify(
     held: Path | None = None,
     reviewed: Path | None = None,
 ) -> Report:
-    """Write `source` (a file, folder or archive) to the folder `out` without who it is of, and account for every record.
+    """Write `source` (a file, folder or archive) to the folder `out` without who it is of; every record is counted.
 
     issuer: of identifiers that do not say whose they are. timezone: of table times without one. held: the folder for
     what a person has to look at (default: `<out>-held`); reviewed: what they said of it, by `reviews.read_reviews`.
@@ -103,24 +104,23 @@ class _Run:
         files.learn(sorted_files, people, self.mapping)
         for kind, file, refusal in sorted_files.refused:
             self.account.refuse(kind, file, refusal)
-        for file, why in sorted_files.skipped:
+        for _, why in sorted_files.skipped:
             self.account.skip("other", why)
         for file in sorted_files.dicom:
-            self._each("DICOM", file, lambda file: self._dicom(file, people))
+            self._each("DICOM", file, partial(self._dicom, people=people))
         for file in sorted_files.pictures:
             self._each("image", file, self._picture)
         for file in sorted_files.sounds:
             self._each("sound", file, self._sound)
         texts = TextFiles(people, self.account, self.place)
         for file, part in sorted_files.notes:
-            self._each("note", file, lambda file, part=part: texts.write_note(file, part))  # type: ignore[misc]
+            self._each("note", file, partial(texts.write_note, part=part))
         records = RecordFiles(people, self.account, self.place, self._assets.get, texts.write_attached)
         for file in sorted_files.fhir:
             self._each("FHIR", file, records.write)
         tables = Tables(people, self.account, self.zone, lambda path: self._beside(self._assets.get(path)))
         for file, table in sorted_files.tables:
-            target = self.place("tables", file, ".csv")
-            self._each("table", file, lambda file, part=table, target=target: tables.write(file, part, target, self.shown(target)))  # type: ignore[misc]  # fmt: skip
+            self._each("table", file, partial(self._table, tables=tables, part=table))
         described = {"files": tables.mapping, "notes": texts.mapping}
         described = {key: parts for key, parts in described.items() if parts}
         if described:
@@ -140,7 +140,7 @@ class _Run:
         """A written file as a mapping or report calls it."""
         return target.relative_to(self.out).as_posix()
 
-    def _each(self, kind: str, file: SourceFile, write: Any) -> None:
+    def _each(self, kind: str, file: SourceFile, write: Callable[[SourceFile], None]) -> None:
         try:
             write(file)
         except Refusal as refusal:
@@ -176,6 +176,10 @@ class _Run:
         assets.write_sound(file.path, target)
         self._assets[file.path] = self.shown(target)
         self.account.write("sound")
+
+    def _table(self, file: SourceFile, tables: Tables, part: Table) -> None:
+        target = self.place("tables", file, ".csv")
+        tables.write(file, part, target, self.shown(target))
 
     def _beside(self, shown: str | None) -> str | None:
         """The path of an asset as seen from a folder of OUT."""

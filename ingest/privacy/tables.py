@@ -25,7 +25,7 @@ from ingest.quarantine import Refusal
 from ingest.readers.table_cells import as_text
 from ingest.readers.table_files import column_names, read_rows
 from ingest.readers.table_rows import Rows
-from ingest.readers.table_times import parse_times
+from ingest.readers.table_times import Times, parse_times
 from ingest.sources import SourceFile, inside
 
 FORMAT = "table"
@@ -192,10 +192,11 @@ def _described(part: Table, shown: str, assets: dict[str, Column]) -> dict[str, 
     return raw
 
 
-def _moved(times: Any, row: int, days: int, zone: dt.tzinfo | None) -> str:
+def _moved(times: Times, row: int, days: int, zone: dt.tzinfo | None) -> str:
     if times.missing[row]:
         return ""
-    start = times.starts[row].astype("datetime64[us]").item().replace(tzinfo=dt.UTC)
+    naive: dt.datetime = times.starts[row].astype("datetime64[us]").item()
+    start = naive.replace(tzinfo=dt.UTC)
     try:
         if times.is_date[row]:
             return (start.astimezone(zone or dt.UTC).date() + dt.timedelta(days=days)).isoformat()

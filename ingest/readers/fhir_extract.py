@@ -106,7 +106,7 @@ class Digests:
             digest = begin()
             digest.update(identifier.encode("utf-8", "surrogatepass"))
             digests.append(digest.digest())
-        return np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1)
+        return np.asarray(np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1))
 
     def contents(self, lines: Sequence[bytes]) -> np.ndarray:
         """(N,) checksum and length of records as they are written: enough to tell whether the one of an id changed."""

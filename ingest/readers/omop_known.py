@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -85,6 +84,8 @@ class KnownRows:
 
 def digests_of(columns: Sequence[pa.Array]) -> NDArray[np.uint64]:
     """A digest of each row of some columns, the same on every machine and in every version."""
+    import pandas as pd
+
     total = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
         coded = column.dictionary_encode()

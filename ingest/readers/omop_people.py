@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import orjson
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -151,6 +150,8 @@ class _Rows:
 
 def _birth(said: dict[str, Any]) -> str:
     """The digits of a birth date, as far as it is known: the whole day, the month, the year, or nothing."""
+    import pandas as pd
+
     year, month, day = said["year"], said["month"], said["day"]
     if said["birth_at"] is not None and None in (year, month, day):
         return f"{pd.Timestamp(said['birth_at']):%Y%m%d}"

@@ -2,13 +2,16 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.readers.omop_tables import DATE, MISSING, WALL, ZONED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ def place_times(at: pa.Array, kind: pa.Array, zone: dt.tzinfo | None) -> Times:
 
 def _midnight(days: NDArray[np.datetime64], zone: dt.tzinfo | None) -> NDArray[np.datetime64]:
     """The first moment of each day; where the clocks skip or repeat midnight, the first that there is."""
+    import pandas as pd
+
     local = pd.DatetimeIndex(days).tz_localize(
         zone or dt.UTC, ambiguous=np.ones(len(days), bool), nonexistent="shift_forward"
     )
@@ -51,9 +56,11 @@ def _midnight(days: NDArray[np.datetime64], zone: dt.tzinfo | None) -> NDArray[n
 
 
 def _resolved(clocks: NDArray[np.datetime64], zone: dt.tzinfo) -> NDArray[np.datetime64]:
+    import pandas as pd
+
     return _naive_utc(pd.DatetimeIndex(clocks).tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))
 
 
-def _naive_utc(moments: pd.DatetimeIndex) -> NDArray[np.datetime64]:
+def _naive_utc(moments: "pd.DatetimeIndex") -> NDArray[np.datetime64]:
     naive: NDArray[np.datetime64] = moments.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]")
     return naive

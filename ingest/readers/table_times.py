@@ -4,9 +4,9 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from ingest.mapping import Time
 from ingest.mapping_table import RELATIVE_UNITS, Span
 from ingest.readers.table_cells import as_numbers, as_text, coded, mask
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Moments = NDArray[np.datetime64]
 Mask = NDArray[np.bool_]
@@ -59,6 +62,8 @@ def read_times(cells: Mapping[str, pa.Array], n: int, spec: Time, zone: dt.tzinf
 
 def parse_times(cells: pa.Array, spec: Time, zone: dt.tzinfo | None) -> Times:
     """Times of one column: text cells, "" being missing, or typed ones of Parquet, null being missing."""
+    import pandas as pd
+
     if spec.unit == "hh:mm":
         distinct = coded(cells)
         return _clock(distinct.texts).take(distinct.index)
@@ -124,6 +129,8 @@ def _clock(texts: list[str]) -> Times:
 
 def _typed(cells: pa.Array, zone: dt.tzinfo | None) -> Times:
     """Timestamps and dates as Parquet has them. A timestamp without a zone needs one."""
+    import pandas as pd
+
     missing = mask(pc.is_null(cells))
     is_date = pa.types.is_date(cells.type)
     dates = np.full(len(cells), is_date) & ~missing
@@ -160,6 +167,8 @@ def _quick(cells: pa.Array, zone: dt.tzinfo | None) -> Times | None:
 
 
 def _iso(text: "pd.Series[str]", zone: dt.tzinfo | None, missing: Mask) -> Times:
+    import pandas as pd
+
     cells = pa.array(text, pa.string())
     zoned, local, date = (mask(pc.match_substring_regex(cells, pattern)) for pattern in (_ZONED, _LOCAL, _DATE))
     moments = _empty(len(text))
@@ -185,6 +194,8 @@ def _iso(text: "pd.Series[str]", zone: dt.tzinfo | None, missing: Mask) -> Times
 
 
 def _formatted(text: "pd.Series[str]", pattern: str, zone: dt.tzinfo | None, missing: Mask) -> Times:
+    import pandas as pd
+
     has_zone = "%z" in pattern
     wall = pd.to_datetime(text, format=pattern, errors="coerce", utc=has_zone)
     parsed = wall.notna().to_numpy()
@@ -211,6 +222,8 @@ def _ends(moments: Moments, is_date: Mask) -> Moments:
 
 
 def _resolved(wall: "pd.Series[pd.Timestamp]", zone: dt.tzinfo) -> Moments:
+    import pandas as pd
+
     if not len(wall):
         return _empty(0)
     return _naive_utc(pd.to_datetime(wall).dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))

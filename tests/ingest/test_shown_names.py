@@ -13,12 +13,16 @@ from ingest.shown_names import ShownName, is_impersonal
 from ingest.sources import SourceFile
 
 
-@pytest.mark.parametrize("name", ["delivery/fhir/Patient.ndjson", "ward/imaging/1.dcm", "x/study-2/img001.dcm", "labs.csv"])
+@pytest.mark.parametrize(
+    "name", ["delivery/fhir/Patient.ndjson", "ward/imaging/1.dcm", "x/study-2/img001.dcm", "labs.csv"]
+)
 def test_words_of_deliveries_and_short_numbers_are_shown(name: str) -> None:
     assert ShownName(name) == name
 
 
-@pytest.mark.parametrize("part", ["Archer_Ann", "archer", "p0805000137", "19600517", "4815162", "O'Neill", "王小明", "Karl 2"])
+@pytest.mark.parametrize(
+    "part", ["Archer_Ann", "archer", "p0805000137", "19600517", "4815162", "O'Neill", "王小明", "Karl 2"]
+)
 def test_what_could_be_somebody_is_masked_and_keeps_its_suffix(part: str) -> None:
     """FAULTS 37"""
     shown = ShownName(f"delivery/{part}/{part}.dcm")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from ingest.errors import InputError
 from ingest.privacy.burned_in import has_text
 from ingest.privacy.keys import Keys
 from ingest.privacy.run import deidentify
-from ingest.errors import InputError
 
 KEYS = Keys.of_secret(b"a secret")
 SIDE = 256
@@ -53,7 +53,9 @@ def dicom(write_dicom: Callable[..., Path], path: Path, values: NDArray[np.float
     return path
 
 
-def test_an_image_with_writing_is_held_and_let_go_after_a_look(tmp_path: Path, write_dicom: Callable[..., Path]) -> None:
+def test_an_image_with_writing_is_held_and_let_go_after_a_look(
+    tmp_path: Path, write_dicom: Callable[..., Path]
+) -> None:
     """FAULTS 28: burned-in text on export is held for review; a mask takes it out."""
     rng = np.random.default_rng(2)
     image = written_on(phantom(rng), rng, 24, 255)

@@ -55,7 +55,7 @@ def planted(tag: int, vr: str) -> Any:
 
 
 def full_of_names(path: Path, base: Path) -> pydicom.Dataset:
-    """The file at `base`, with a canary in every attribute of the table that can hold one, and where else it could be."""
+    """The file at `base`, with a canary in every attribute of the table that can hold one, and elsewhere."""
     dataset = pydicom.dcmread(base)
     exact, repeating = _table()
     nested = Dataset()
@@ -64,7 +64,13 @@ def full_of_names(path: Path, base: Path) -> pydicom.Dataset:
             vr = dictionary_VR(tag).split(" ")[0]
         except KeyError:
             continue
-        if tag == 0x00420011 or tag >> 16 in (0, 2, 0x7FE0) or tag > 0x7FE00000 or (value := planted(tag, vr)) is None or tag in dataset:
+        if (
+            tag == 0x00420011
+            or tag >> 16 in (0, 2, 0x7FE0)
+            or tag > 0x7FE00000
+            or (value := planted(tag, vr)) is None
+            or tag in dataset
+        ):
             continue
         if tag not in (0x00080018, 0x00080016):
             dataset.add_new(tag, vr, value)
@@ -99,7 +105,9 @@ def found_in(folder: Path, *words: str) -> list[str]:
     for path in [folder, *folder.rglob("*")]:
         content = path.read_bytes().lower() if path.is_file() else b""
         for word in words:
-            forms = {word.lower().encode(encoding, "ignore") for encoding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1")}
+            forms = {
+                word.lower().encode(encoding, "ignore") for encoding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1")
+            }
             if word.lower() in str(path.relative_to(folder)).lower() or any(form and form in content for form in forms):
                 hits.append(f"{path.name}: {word}")
     return hits
@@ -111,11 +119,20 @@ def ct(tmp_path: Path) -> Callable[..., Path]:
 
     def write(path: Path, modality: str = "CT", date: str = "20260301", **changes: Any) -> Path:
         dataset = Dataset()
-        classes = {"CT": "1.2.840.10008.5.1.4.1.1.2", "MR": "1.2.840.10008.5.1.4.1.1.4", "DX": "1.2.840.10008.5.1.4.1.1.1.1"}
+        classes = {
+            "CT": "1.2.840.10008.5.1.4.1.1.2",
+            "MR": "1.2.840.10008.5.1.4.1.1.4",
+            "DX": "1.2.840.10008.5.1.4.1.1.1.1",
+        }
         dataset.SOPClassUID, dataset.SOPInstanceUID = classes[modality], generate_uid()
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{UIDS}.1", f"{UIDS}.2"
         dataset.FrameOfReferenceUID, dataset.PositionReferenceIndicator = f"{UIDS}.3", ""
-        dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = "17", "A^B", "19330322", "F"
+        dataset.PatientID, dataset.PatientName, dataset.PatientBirthDate, dataset.PatientSex = (
+            "17",
+            "A^B",
+            "19330322",
+            "F",
+        )
         dataset.StudyDate = dataset.SeriesDate = dataset.AcquisitionDate = dataset.ContentDate = date
         dataset.StudyTime = dataset.SeriesTime = dataset.AcquisitionTime = dataset.ContentTime = "101112"
         dataset.AccessionNumber = dataset.ReferringPhysicianName = dataset.StudyID = ""
@@ -151,7 +168,12 @@ def test_nothing_of_the_person_is_left_and_every_pixel_is(tmp_path: Path, ct: Ca
     full_of_names(source / CANARY / f"{CANARY}.dcm", base)
     report = deidentify(source, out, KEYS)
     assert report.count("written") == 1, report.lines()
-    assert found_in(out, CANARY, DIGITS, DIGITS[:10], "カナリア", "카나리아", UIDS, "19330322", "093Y", "KANARIENVOGEL"[:16]) == []
+    assert (
+        found_in(
+            out, CANARY, DIGITS, DIGITS[:10], "カナリア", "카나리아", UIDS, "19330322", "093Y", "KANARIENVOGEL"[:16]
+        )
+        == []
+    )
     (made,) = (out / "images").iterdir()
     assert pydicom.dcmread(made).PixelData == pydicom.dcmread(base).PixelData
     assert made.read_bytes()[:128] == b"\0" * 128
@@ -159,14 +181,21 @@ def test_nothing_of_the_person_is_left_and_every_pixel_is(tmp_path: Path, ct: Ca
     assert shown.PatientIdentityRemoved == "YES"
     assert [code.CodeValue for code in shown.DeidentificationMethodCodeSequence] == ["113100", "113107"]
     assert shown.file_meta.MediaStorageSOPInstanceUID == shown.SOPInstanceUID
-    assert not any(tag.is_private or tag.group in (0x5000, 0x6000, 0xFFFC) for tag in shown.keys())
+    assert not any(tag.is_private or tag.group in (0x5000, 0x6000, 0xFFFC) for tag in list(shown.keys()))
 
 
 def test_intervals_series_and_pseudonyms_hold_in_every_file_and_run(tmp_path: Path, ct: Callable[..., Path]) -> None:
     source = tmp_path / "in"
     ct(source / "a.dcm", date="20260301")
     ct(source / "b.dcm", date="20260315", InstanceNumber=2)
-    ct(source / "c.dcm", date="20260301", InstanceNumber=3, PatientID="18", StudyInstanceUID="2.25.9", PatientName="C^D")
+    ct(
+        source / "c.dcm",
+        date="20260301",
+        InstanceNumber=3,
+        PatientID="18",
+        StudyInstanceUID="2.25.9",
+        PatientName="C^D",
+    )
     for run, keys in (("one", KEYS), ("two", KEYS), ("other", Keys.of_secret(b"another"))):
         deidentify(source, tmp_path / run, keys)
     made = {path: pydicom.dcmread(path) for path in (tmp_path / "one" / "images").iterdir()}
@@ -181,7 +210,10 @@ def test_intervals_series_and_pseudonyms_hold_in_every_file_and_run(tmp_path: Pa
     assert first.SeriesInstanceUID == second.SeriesInstanceUID != third.SeriesInstanceUID or third.StudyInstanceUID
     assert first.PatientID == second.PatientID != third.PatientID
     assert first.StudyInstanceUID != third.StudyInstanceUID
-    content = [sorted((p.name, p.read_bytes()) for p in (tmp_path / run / "images").iterdir()) for run in ("one", "two", "other")]
+    content = [
+        sorted((p.name, p.read_bytes()) for p in (tmp_path / run / "images").iterdir())
+        for run in ("one", "two", "other")
+    ]
     assert content[0] == content[1]
     assert not {each.PatientID for each in map(pydicom.dcmread, (tmp_path / "other" / "images").iterdir())} & {
         each.PatientID for each in made.values()
@@ -189,7 +221,9 @@ def test_intervals_series_and_pseudonyms_hold_in_every_file_and_run(tmp_path: Pa
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR", "DX"])
-def test_an_independent_checker_finds_nothing_newly_wrong(tmp_path: Path, ct: Callable[..., Path], modality: str) -> None:
+def test_an_independent_checker_finds_nothing_newly_wrong(
+    tmp_path: Path, ct: Callable[..., Path], modality: str
+) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy: not here")
     base = ct(tmp_path / "in" / "a.dcm", modality)
@@ -213,7 +247,9 @@ def errors_of(path: Path) -> set[str]:
         ("1.2.840.10008.5.1.4.1.1.481.5", "RT Plan Storage"),
     ],
 )
-def test_what_is_made_of_words_is_refused_by_name(tmp_path: Path, ct: Callable[..., Path], kind: str, name: str) -> None:
+def test_what_is_made_of_words_is_refused_by_name(
+    tmp_path: Path, ct: Callable[..., Path], kind: str, name: str
+) -> None:
     ct(tmp_path / "in" / "a.dcm", SOPClassUID=kind)
     report = deidentify(tmp_path / "in", tmp_path / "out", KEYS)
     assert report.count("refused") == 1

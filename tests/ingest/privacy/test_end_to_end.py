@@ -17,7 +17,6 @@ from ingest.store import Observations
 from ingest.workspace import create_workspace
 from serve.options import find_task, vocabulary
 
-
 SECRET = b"one secret"
 PATIENTS = 12
 
@@ -61,7 +60,5 @@ def cohort_of(delivery: Path, root: Path) -> Cohort:
     ingest(workspace, [delivery], vocabulary=vocabulary())
     task = find_task("deterioration")
     out = workspace.cohort(task.name)
-    align(
-        Observations(workspace), task, out, vocabulary=vocabulary(), catalogue=read_catalogue(workspace.images)
-    )  # fmt: skip
+    align(Observations(workspace), task, out, vocabulary=vocabulary(), catalogue=read_catalogue(workspace.images))
     return open_cohort(out)

@@ -2,35 +2,75 @@
 
 import time
 from collections import Counter, defaultdict
-from pathlib import Path
 
 import numpy as np
-import orjson
 import pytest
 
 from ingest.privacy.notes import Known, Scrubber
 
 # (kind, language) -> what is planted, and sentences to plant it in. None of the names is known beforehand.
-FAMILY = {"en": ["Archer", "O'Neill", "Whitmore"], "de": ["Müller", "Schmidt-Köhler", "von der Heide"],
-          "fr": ["Dupont", "Lefèvre", "de la Tour"], "es": ["García", "Núñez", "del Bosque"]}  # fmt: skip
+FAMILY = {
+    "en": ["Archer", "O'Neill", "Whitmore"],
+    "de": ["Müller", "Schmidt-Köhler", "von der Heide"],
+    "fr": ["Dupont", "Lefèvre", "de la Tour"],
+    "es": ["García", "Núñez", "del Bosque"],
+}
 SENTENCES = {
-    "en": {"NAME": "Seen by Dr. {} on the ward.", "DATE": "Admitted on {} with cough.", "PHONE": "Call {} for results.",
-           "ID": "MRN: {} was checked.", "EMAIL": "Write to {} please.", "ADDRESS": "Lives at {} alone.", "BARE": "{} feels better."},
-    "de": {"NAME": "Gesehen von Frau {} heute.", "DATE": "Aufnahme am {} mit Husten.", "PHONE": "Rückruf unter {} bitte.",
-           "ID": "Fallnummer: {} geprüft.", "EMAIL": "Bitte an {} schreiben.", "ADDRESS": "Wohnt {} allein.", "BARE": "{} geht es besser."},
-    "fr": {"NAME": "Vu par Mme {} ce matin.", "DATE": "Admis le {} pour toux.", "PHONE": "Rappeler le {} demain.",
-           "ID": "Dossier : {} vérifié.", "EMAIL": "Écrire à {} demain.", "ADDRESS": "Habite {} seul.", "BARE": "{} va mieux."},
-    "es": {"NAME": "Visto por el Dr. {} hoy.", "DATE": "Ingreso el {} por tos.", "PHONE": "Llamar al {} mañana.",
-           "ID": "NHC: {} comprobado.", "EMAIL": "Escribir a {} mañana.", "ADDRESS": "Vive en {} solo.", "BARE": "{} está mejor."},
-}  # fmt: skip
-DATES = {"en": ["March 3rd, 2024", "3 March 2024", "03/04/2024", "2024-03-04", "3/4/24", "Mar 3, 2024"],
-         "de": ["3.4.2024", "03.04.24", "3. März 2024", "2024-03-04"],
-         "fr": ["3 mars 2024", "1er mars 2024", "03/04/2024", "03/04/24"],
-         "es": ["3 de marzo de 2024", "03/04/2024", "3-4-2024"]}  # fmt: skip
-PHONES = {"en": ["(555) 123-4567", "+1 555 123 4567", "555-123-4567"], "de": ["030 1234567", "+49 30 1234567", "0171/1234567"],
-          "fr": ["01 23 45 67 89", "+33 1 23 45 67 89"], "es": ["612 345 678", "+34 612 345 678", "91 234 56 78"]}  # fmt: skip
-STREETS = {"en": ["12 Oak Street", "7 High Road"], "de": ["Hauptstraße 5", "Lindenweg 12a"],
-           "fr": ["12 rue de la Paix", "3 avenue Victor Hugo"], "es": ["Calle Mayor 12", "Avenida de América 3"]}  # fmt: skip
+    "en": {
+        "NAME": "Seen by Dr. {} on the ward.",
+        "DATE": "Admitted on {} with cough.",
+        "PHONE": "Call {} for results.",
+        "ID": "MRN: {} was checked.",
+        "EMAIL": "Write to {} please.",
+        "ADDRESS": "Lives at {} alone.",
+        "BARE": "{} feels better.",
+    },
+    "de": {
+        "NAME": "Gesehen von Frau {} heute.",
+        "DATE": "Aufnahme am {} mit Husten.",
+        "PHONE": "Rückruf unter {} bitte.",
+        "ID": "Fallnummer: {} geprüft.",
+        "EMAIL": "Bitte an {} schreiben.",
+        "ADDRESS": "Wohnt {} allein.",
+        "BARE": "{} geht es besser.",
+    },
+    "fr": {
+        "NAME": "Vu par Mme {} ce matin.",
+        "DATE": "Admis le {} pour toux.",
+        "PHONE": "Rappeler le {} demain.",
+        "ID": "Dossier : {} vérifié.",
+        "EMAIL": "Écrire à {} demain.",
+        "ADDRESS": "Habite {} seul.",
+        "BARE": "{} va mieux.",
+    },
+    "es": {
+        "NAME": "Visto por el Dr. {} hoy.",
+        "DATE": "Ingreso el {} por tos.",
+        "PHONE": "Llamar al {} mañana.",
+        "ID": "NHC: {} comprobado.",
+        "EMAIL": "Escribir a {} mañana.",
+        "ADDRESS": "Vive en {} solo.",
+        "BARE": "{} está mejor.",
+    },
+}
+DATES = {
+    "en": ["March 3rd, 2024", "3 March 2024", "03/04/2024", "2024-03-04", "3/4/24", "Mar 3, 2024"],
+    "de": ["3.4.2024", "03.04.24", "3. März 2024", "2024-03-04"],
+    "fr": ["3 mars 2024", "1er mars 2024", "03/04/2024", "03/04/24"],
+    "es": ["3 de marzo de 2024", "03/04/2024", "3-4-2024"],
+}
+PHONES = {
+    "en": ["(555) 123-4567", "+1 555 123 4567", "555-123-4567"],
+    "de": ["030 1234567", "+49 30 1234567", "0171/1234567"],
+    "fr": ["01 23 45 67 89", "+33 1 23 45 67 89"],
+    "es": ["612 345 678", "+34 612 345 678", "91 234 56 78"],
+}
+STREETS = {
+    "en": ["12 Oak Street", "7 High Road"],
+    "de": ["Hauptstraße 5", "Lindenweg 12a"],
+    "fr": ["12 rue de la Paix", "3 avenue Victor Hugo"],
+    "es": ["Calle Mayor 12", "Avenida de América 3"],
+}
 
 
 def planted(kind: str, language: str, rng: np.random.Generator) -> str:

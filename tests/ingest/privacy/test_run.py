@@ -19,7 +19,7 @@ from ingest.workspace import Workspace
 KEYS = Keys.of_secret(b"a secret")
 SYSTEM = "urn:oid:1.2.3"
 Lines = Callable[[Path, list[Any]], Path]
-MAPPING = """
+MAPPING = r"""
 files:
   - path: "*stays.csv"
     subject: {column: mrn, issuer: "urn:oid:1.2.3"}
@@ -29,19 +29,24 @@ files:
       - {code: NOTE, column: said, kind: text}
       - {code: IMAGE, asset: "{picture}.png"}
 notes:
-  - {path: "*notes/*.txt", name: "(?P<subject>\\\\w+)-(?P<time>\\\\d+)", issuer: "urn:oid:1.2.3", format: "%Y%m%d", code: LETTER}
+  - {path: "*notes/*.txt", name: '(?P<subject>\w+)-(?P<time>\d+)', issuer: "urn:oid:1.2.3", format: "%Y%m%d",
+     code: LETTER}
 """
 
 
 def resources(out: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for path in sorted((out / "records").iterdir()) for line in path.read_bytes().splitlines()]
+    return [
+        orjson.loads(line) for path in sorted((out / "records").iterdir()) for line in path.read_bytes().splitlines()
+    ]
 
 
 def test_records_keep_their_course_and_lose_their_person(
     tmp_path: Path, write_lines: Lines, patient: Callable[..., Any], observation: Callable[..., Any]
 ) -> None:
     person = patient(telecom=[{"value": "030 1234567"}], address=[{"city": "Bonn"}], link=[], photo=[{"data": "eA=="}])
-    later = observation("o2", effectiveDateTime="2026-03-05", note=[{"text": "Ann Archer slept well", "authorString": "X Y"}])
+    later = observation(
+        "o2", effectiveDateTime="2026-03-05", note=[{"text": "Ann Archer slept well", "authorString": "X Y"}]
+    )
     odd = {**observation("o3"), "modifierExtension": [{"url": "x"}]}
     strange = [odd, observation("o4", about="nobody"), {"resourceType": "Consent", "id": "c"}]
     write_lines(tmp_path / "in" / "a.ndjson", [person, observation(), later, *strange])
@@ -72,7 +77,7 @@ def test_tables_notes_and_pictures_go_by_a_mapping_and_can_be_ingested(tmp_path:
     )
     (source / "notes" / "17-20260302.txt").write_text("MRN: 4815162, stable")
     mapping = tmp_path / "mapping.yaml"
-    mapping.write_text(MAPPING.replace("\\\\", "\\"))
+    mapping.write_text(MAPPING)
     report = deidentify(source, tmp_path / "out", KEYS, mapping=mapping, timezone="+01:00")
     assert (report.count("written"), report.count("refused")) == (3, 1), report.lines()
     out = tmp_path / "out"
@@ -81,7 +86,7 @@ def test_tables_notes_and_pictures_go_by_a_mapping_and_can_be_ingested(tmp_path:
     cells = table.read_text().splitlines()
     assert cells[0] == "subject,at,lactate,said,asset_2"
     assert cells[1].split(",")[2:4] == ["1.5", "Dr. [NAME] came"]
-    account = ingest(workspace, [out], mapping=out / "mapping.yaml")
+    account = ingest(workspace, [out], mapping=out / "mapping.yaml", timezone="+01:00")
     assert account.total.refused == 0, account.lines()
     assert account.subjects == 1
     assert account.observations == 4

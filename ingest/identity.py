@@ -13,6 +13,7 @@ import hmac
 import re
 import secrets
 import unicodedata
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,6 +132,15 @@ class IdentityRegister:
         if both != said or only_images != by_images:
             self._store.enter_claim(subject, (both.names, both.birth_date, both.sex, only_images))
         return subject
+
+    def bearing(self, words: Set[str]) -> set[str]:
+        """Of some words in lower case, those that are part of somebody's name or are an identifier."""
+        if not words:
+            return set()
+        found = {identifier.casefold() for _, identifier, _ in self._store.identifiers()} & words
+        for _, names, _ in self._store.claims():
+            found |= words & {word for name in names for word in re.findall(r"[^\W\d_]{3,}", name.casefold())}
+        return found
 
     def merge(self, kept: int, other: int, why: str) -> bool:
         """Two subjects are one person: `other` is read as `kept` from now on. False where nothing changed."""

@@ -57,6 +57,8 @@ class Ledger:
 
     def __init__(self, folder: Path, parts: Path) -> None:
         folder.mkdir(exist_ok=True)
+        if not (folder / NAME).exists():
+            (folder / NAME).touch(mode=0o600)  # it holds identifiers of records
         self._database = sqlite3.connect(folder / NAME, isolation_level=None)
         self._database.execute("PRAGMA cache_size = -16384")  # KiB
         self._database.executescript(_TABLES)

@@ -2,11 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ingest.errors import Complaint
 from ingest.quarantine import Quarantine
+from ingest.shown_names import Bearing, without_persons
 from ingest.summary import Summary
 
 MAX_SHOWN_REFUSALS = 1000
@@ -123,15 +124,18 @@ class Report:
         if n:
             self._notes[what] += n
 
-    def reconcile(self, run: str, part: str | None, observations: int, summary: Summary) -> Reconciliation:
-        """The account; it is checked as it is built."""
+    def reconcile(
+        self, run: str, part: str | None, observations: int, summary: Summary, known: Bearing = lambda words: set()
+    ) -> Reconciliation:
+        """The account; it is checked as it is built. known: of some words, those that a patient bears: not shown."""
         by_format = {
             name: Count(seen, self._used[name], self._refused[name], self._skipped[name])
             for name, seen in sorted(self._seen.items())
             if seen
         }
+        refusals = tuple(replace(each, file=without_persons(each.file, known)) for each in self._refusals)
         totals = (counter.total() for counter in (self._seen, self._used, self._refused, self._skipped))
         return Reconciliation(
             run, part, Count(*totals), by_format, dict(sorted(self._reasons.items())),
-            dict(sorted(self._notes.items())), observations, tuple(self._refusals), summary,
+            dict(sorted(self._notes.items())), observations, refusals, summary,
         )  # fmt: skip

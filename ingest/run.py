@@ -2,6 +2,7 @@
 
 import datetime as dt
 import fcntl
+import re
 import secrets
 import shutil
 import sqlite3
@@ -102,7 +103,7 @@ class _Run:
             self.part.write(staged)
             self.catalogue.commit()
             summary = summarise(staged, self.workspace.images / part, self.part.folder)
-        account = intake.report.reconcile(self.name, part, self.part.rows, summary)
+        account = intake.report.reconcile(self.name, part, self.part.rows, summary, self.identity.bearing)
         self.quarantine.commit()
         if part is not None:
             self.identity.save()
@@ -171,7 +172,7 @@ def _check_matches(where: str, mapping: TableMapping, files: Sequence[SourceFile
 def _why_strange(file: SourceFile) -> str:
     suffix = file.path.suffix.lower()
     reason = "table that no mapping names" if suffix in _TABLES else "not a known format"
-    return f"{reason}: {suffix if suffix[1:].isalnum() and len(suffix) <= 12 else 'no usual suffix'}"
+    return f"{reason}: {suffix if re.fullmatch(r'[.][a-z][a-z0-9]{0,4}', suffix) else 'no usual suffix'}"
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def guess_column(name: str, cells: Sequence[str], beside: Path) -> Guess:
         return Guess(name, "empty", **facts)  # type: ignore[arg-type]  # the four facts are of the right types
     if _PERSONAL.search(words_of(name)):
         return Guess(name, "personal", **facts)  # type: ignore[arg-type]
-    if template := _asset(name, sorted(distinct)[:40], beside):
+    if template := _asset(name, sorted(distinct)[:200], beside):
         return Guess(name, "asset", asset=template, **facts)  # type: ignore[arg-type]
     time, zoned, sure = _time(name, told)
     if time:
@@ -157,7 +157,7 @@ def _sentinels(cells: list[str]) -> tuple[str, ...]:
 
 
 def _asset(name: str, cells: list[str], beside: Path) -> str:
-    """The template of the files that the cells name, as seen from the table; empty where they name none."""
+    """The template of the files that the cells name, as seen from the table; empty where they do not all name one."""
     if not cells or max(map(len, cells)) > 200 or any("/" in c and c.startswith(("/", "..")) for c in cells):
         return ""
     if not re.fullmatch(r"\w+", name):
@@ -167,7 +167,7 @@ def _asset(name: str, cells: list[str], beside: Path) -> str:
     for folder in folders:
         for suffix in suffixes:
             there = sum(_is_file(beside / f"{folder}{cell}{suffix}") for cell in cells)
-            if there >= max(1, len(cells) // 2):
+            if there == len(cells):
                 return f"{folder}{{{name}}}{suffix}"
     return ""
 

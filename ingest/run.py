@@ -2,7 +2,7 @@
 
 import datetime as dt
 import fcntl
-import re
+import mimetypes
 import secrets
 import shutil
 import sqlite3
@@ -31,6 +31,7 @@ from ingest.times import parse_zone
 from ingest.vocabulary import EMPTY, Vocabulary
 from ingest.workspace import Workspace
 
+_SUFFIXES = {".ndjson", ".parquet", ".dcm", ".nii", ".dat", ".md", ".yaml", ".yml", ".log", ".db", ".gz", ".zip", ".7z"}
 _TABLES = {".csv", ".tsv", ".parquet", ".gz", ".xlsx"}
 
 
@@ -172,7 +173,7 @@ def _check_matches(where: str, mapping: TableMapping, files: Sequence[SourceFile
 def _why_strange(file: SourceFile) -> str:
     suffix = file.path.suffix.lower()
     reason = "table that no mapping names" if suffix in _TABLES else "not a known format"
-    return f"{reason}: {suffix if re.fullmatch(r'[.][a-z][a-z0-9]{0,4}', suffix) else 'no usual suffix'}"
+    return f"{reason}: {suffix if suffix in _SUFFIXES or suffix in mimetypes.types_map else 'no usual suffix'}"
 
 
 @contextmanager

@@ -203,6 +203,10 @@ def _let_end(entity: "AE") -> None:
         elif each.dul.socket and each.dul.socket.socket is not None:
             with suppress(OSError):
                 each.dul.socket.socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for the rest of a PDU
+        each.join(2.0)
+        if each.dul.socket and each.dul.socket.socket is not None:
+            with suppress(OSError):
+                each.dul.socket.socket.close()
 
 
 def _handlers(inbox: Inbox, batch: _Batch) -> "list[EventHandlerType]":

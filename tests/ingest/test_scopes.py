@@ -77,22 +77,3 @@ def test_any_text_is_marked_and_stays_in_place(parts: list[str]) -> None:
     assert offsets == HashedWords().tokenize(text)[1]
     assert all(0 < i < MarkedWords().vocabulary_size for i in ids)
     assert MarkedWords().tokenize(text)[0] == ids
-
-
-@pytest.mark.slow
-def test_a_megabyte_takes_less_than_two_seconds() -> None:
-    import time
-
-    import numpy as np
-
-    from clinical.ward.notes import note_text
-
-    rng = np.random.default_rng(0)
-    text = "\n\n".join(note_text(int(rng.integers(0, 14)), rng) for _ in range(1800))[:1_000_000]
-    MarkedWords().tokenize("no warm-up")
-    start = time.perf_counter()
-    MarkedWords().tokenize(text)
-    assert time.perf_counter() - start < 2
-    start = time.perf_counter()
-    MarkedWords().tokenize("no " * 100_000)  # the worst there is
-    assert time.perf_counter() - start < 4

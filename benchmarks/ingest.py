@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
@@ -115,7 +116,10 @@ def _memory(asked: argparse.Namespace) -> dict[str, Any]:
                 "align": _run([*TELLTALE, "align", "--task", str(folder / "task.yaml"), *place]),
             }
     small, large = peaks["10 times"], peaks["100 times"]
-    ratios = {stage: large[stage]["peak_gb"] / small[stage]["peak_gb"] for stage in ("ingest", "align")}
+    ratios = {
+        stage: {what: large[stage][what] / small[stage][what] for what in ("peak_gb", "largest_process_gb")}
+        for stage in ("ingest", "align")
+    }
     return {**peaks, "ratio": ratios}
 
 
@@ -124,29 +128,35 @@ def _run(command: list[str]) -> dict[str, float]:
 
     Memory is the sum of their proportional set sizes, sampled 20 times a second.
     """
-    start, peak = time.perf_counter(), 0
+    start, peak, largest = time.perf_counter(), 0, 0
     with TemporaryFile() as said:
-        ran = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        ran = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT)
         while ran.poll() is None:
-            peak = max(peak, _session_kb(ran.pid))
+            held = _tree_kb(ran.pid)
+            peak, largest = max(peak, sum(held)), max(largest, *held, 0)
             time.sleep(0.05)
         seconds = time.perf_counter() - start
         if ran.returncode not in (0, 2):
             said.seek(0)
             sys.exit(said.read()[-3000:].decode())
-    return {"seconds": seconds, "peak_gb": peak / 2**20}
+    return {"seconds": seconds, "peak_gb": peak / 2**20, "largest_process_gb": largest / 2**20}
 
 
-def _session_kb(leader: int) -> int:
-    """The memory of all processes of a session, in kilobytes."""
-    total = 0
+def _tree_kb(root: int) -> list[int]:
+    """The memory of a process and of each of its descendants, in kilobytes."""
+    parents: dict[int, int] = {}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
-                total += int((process / "smaps_rollup").read_text().split("Pss:")[1].split()[0])
-        except (OSError, IndexError):  # it has ended meanwhile
-            continue
-    return total
+        with suppress(OSError, IndexError):  # it has ended meanwhile
+            parents[int(process.name)] = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    family, size = {root}, 0
+    while len(family) > size:
+        size = len(family)
+        family |= {child for child, parent in parents.items() if parent in family}
+    held = [0]
+    for process in family:
+        with suppress(OSError, IndexError):
+            held.append(int(Path(f"/proc/{process}/smaps_rollup").read_text().split("Pss:")[1].split()[0]))
+    return held
 
 
 def _write_delivery(folder: Path, patients: int) -> int:

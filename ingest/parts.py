@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from ingest.files import replacing_file
 from ingest.observations import SCHEMA
 
-MAX_ROWS = 131_072
-MAX_BYTES = 48 * 1024 * 1024
-ROW_GROUP = 65_536
-SPILL_BATCH = 16_384
+MAX_ROWS = 65_536
+MAX_BYTES = 32 * 1024 * 1024
+ROW_GROUP = 32_768
+SPILL_BATCH = 8_192
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PartWriter:
     def write(self, path: Path) -> None:
         """Write all rows, in order, as one file that appears whole or not at all."""
         with replacing_file(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for table in self._merged():
+            for table in filter(len, self._merged()):
                 writer.write_table(table, row_group_size=ROW_GROUP)
 
     def close(self) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ingest.ledger import retired_records
@@ -43,7 +42,7 @@ class Observations:
         """How many observations each code has."""
         counts: Counter[str] = Counter()
         for path, batch in self._batches(["code", *(["source_file", "source_record"] if self._retired[1] else [])]):
-            counted = pc.value_counts(self._holding(pa.Table.from_batches([batch]), path)["code"].combine_chunks())
+            counted = pc.value_counts(self._holding(batch, path)["code"].cast(pa.string()).combine_chunks())
             counts.update({each["values"]: each["counts"] for each in counted.to_pylist()})
         return dict(counts)
 
@@ -52,7 +51,7 @@ class Observations:
         """How many subjects there are."""
         known = np.zeros(0, np.int64)
         for _, batch in self._batches(["subject_id"]):
-            known = np.union1d(known, batch.column(0).unique().to_numpy(zero_copy_only=False))
+            known = np.union1d(known, batch.column(0).unique().to_numpy())
         return len({self._aliases.get(subject, subject) for subject in known.tolist()})
 
     def table(self, codes: Collection[str] | None = None, subjects: Collection[int] | None = None) -> pa.Table:
@@ -63,7 +62,7 @@ class Observations:
         self,
         codes: Collection[str] | None = None,
         subjects: Collection[int] | None = None,
-        rows: int = 250_000,
+        rows: int = 100_000,
     ) -> Iterator[pa.Table]:
         """The same by subject and time, in runs of whole subjects: about so many rows each, before codes are chosen."""
         for span in self._spans(rows):
@@ -87,12 +86,17 @@ class Observations:
     def _aliases(self) -> dict[int, int]:
         return subject_aliases(self.workspace.identities)
 
-    def _batches(self, columns: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """Batches of some columns with the part that they are from."""
+    def _batches(self, columns: list[str]) -> Iterator[tuple[str, pa.Table]]:
+        """Row groups of some columns with the part that they are from."""
         for path in self._parts:
-            dataset = ds.dataset(str(path), schema=SCHEMA)  # a plain MEDS file lacks some columns: they are null
-            for batch in dataset.to_batches(columns=columns, batch_readahead=1, fragment_readahead=1):
-                yield str(path), batch
+            file = pq.ParquetFile(path)
+            there = [name for name in columns if name in file.schema_arrow.names]
+            for number in range(file.metadata.num_row_groups):
+                table = file.read_row_group(number, columns=there)
+                for name in columns:
+                    if name not in there:  # a plain MEDS file lacks some
+                        table = table.append_column(name, pa.nulls(len(table), SCHEMA.field(name).type))
+                yield str(path), table
 
     def _spans(self, rows: int) -> list[tuple[int, int]]:
         """(after, up to) subjects of each chunk, told from the statistics that Parquet keeps of its row groups."""
@@ -102,6 +106,8 @@ class Observations:
             place = metadata.schema.to_arrow_schema().names.index("subject_id")
             for number in range(metadata.num_row_groups):
                 group = metadata.row_group(number)
+                if not group.num_rows:
+                    continue
                 statistics = group.column(place).statistics
                 if statistics is None or not statistics.has_min_max:
                     return [_ALL]
@@ -115,33 +121,41 @@ class Observations:
         return [*spans, (low, _ALL[1])]
 
     def _read(self, span: tuple[int, int], codes: Collection[str] | None, subjects: Collection[int] | None) -> pa.Table:
-        if not self._parts:
-            return SCHEMA.empty_table()
-        wanted = self._in_span(span)
-        if codes is not None:
-            wanted &= ds.field("code").isin(pa.array(list(codes), pa.string()))
-        if subjects is not None:
-            chosen = set(subjects) - self._aliases.keys()
-            chosen |= {other for other, kept in self._aliases.items() if kept in chosen}
-            wanted &= ds.field("subject_id").isin(pa.array(sorted(chosen), pa.int64()))
-        columns = [*SCHEMA.names, *(["__filename"] if self._retired[1] else [])]
-        table = ds.dataset([str(path) for path in self._parts], schema=SCHEMA).to_table(columns, filter=wanted)
-        return self._renamed(self._holding(table).select(SCHEMA.names))
-
-    def _in_span(self, span: tuple[int, int]) -> ds.Expression:
-        """Subjects of a span: those who are called so, and those who are one with one of them."""
+        """Row group by row group, so that no more is held than what is wanted and one group."""
         low, high = span
-        field = ds.field("subject_id")
-        inside = (field > low) & (field <= high)
+        others = [other for other, kept in self._aliases.items() if low < kept <= high]
+        chosen = None if subjects is None else self._with_others(subjects)
+        pieces = [SCHEMA.empty_table()]
+        for path in self._parts:
+            file = pq.ParquetFile(path)
+            for number in range(file.metadata.num_row_groups):
+                if not _may_hold(file.metadata.row_group(number), span, others):
+                    continue
+                table = _conform(file.read_row_group(number))
+                wanted = self._in_span(table["subject_id"], span, others)
+                if codes is not None:
+                    wanted = pc.and_(wanted, pc.is_in(table["code"], pa.array(list(codes), pa.string())))
+                if chosen is not None:
+                    wanted = pc.and_(wanted, pc.is_in(table["subject_id"], chosen))
+                pieces.append(self._holding(table.filter(wanted), str(path)))
+        return self._renamed(pa.concat_tables(pieces))
+
+    def _with_others(self, subjects: Collection[int]) -> pa.Array:
+        """These subjects, and whoever is one with one of them."""
+        chosen = set(subjects) - self._aliases.keys()
+        return pa.array(sorted(chosen | {other for other, kept in self._aliases.items() if kept in chosen}), pa.int64())
+
+    def _in_span(self, subject: pa.ChunkedArray, span: tuple[int, int], others: list[int]) -> pa.ChunkedArray:
+        """Subjects of a span: those who are called so, and those who are one with one of them."""
+        inside = pc.and_(pc.greater(subject, span[0]), pc.less_equal(subject, span[1]))
         if self._aliases:
-            here = [other for other, kept in self._aliases.items() if low < kept <= high]
-            inside = (inside & ~field.isin(pa.array(list(self._aliases), pa.int64()))) | field.isin(
-                pa.array(here, pa.int64())
-            )
+            called_otherwise = pc.is_in(subject, pa.array(list(self._aliases), pa.int64()))
+            one_with = pc.is_in(subject, pa.array(others, pa.int64()))
+            inside = pc.or_(pc.and_(inside, pc.invert(called_otherwise)), one_with)
         return inside
 
-    def _holding(self, table: pa.Table, part: str | None = None) -> pa.Table:
-        """The rows that were not retired; `part`, or the column `__filename`, says which part they are from.
+    def _holding(self, table: pa.Table, part: str) -> pa.Table:
+        """The rows of a part that were not retired.
 
         A record that is delivered again after it was retired holds again: only parts up to the retiring one lose it.
         """
@@ -151,11 +165,10 @@ class Observations:
         suspect = np.flatnonzero(pc.fill_null(pc.is_in(table["source_file"], files), fill_value=False).to_numpy())
         if not len(suspect):
             return table
-        some = table.take(pa.array(suspect))
-        parts = some["__filename"].to_pylist() if part is None else [part] * len(some)
-        names = zip(some["source_file"].to_pylist(), some["source_record"].to_pylist(), parts, strict=True)
+        some, run = table.take(pa.array(suspect)), Path(part).stem
+        names = zip(some["source_file"].to_pylist(), some["source_record"].to_pylist(), strict=True)
         holds = np.ones(len(table), bool)
-        holds[suspect] = [Path(path).stem > records.get((file, record), "") for file, record, path in names]
+        holds[suspect] = [run > records.get(name, "") for name in names]
         return table.filter(pa.array(holds))
 
     def _renamed(self, table: pa.Table) -> pa.Table:
@@ -165,3 +178,23 @@ class Observations:
         for other, kept in self._aliases.items():
             numbers[numbers == other] = kept
         return table.set_column(0, SCHEMA.field("subject_id"), pa.array(numbers))
+
+
+def _may_hold(group: pq.RowGroupMetaData, span: tuple[int, int], others: Collection[int]) -> bool:
+    """Whether a row group can hold subjects of a span, or one of some others, by what Parquet says of it."""
+    place = [group.column(n).path_in_schema for n in range(group.num_columns)].index("subject_id")
+    statistics = group.column(place).statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    first, last = statistics.min, statistics.max
+    return (last > span[0] and first <= span[1]) or any(first <= other <= last for other in others)
+
+
+def _conform(table: pa.Table) -> pa.Table:
+    """The columns of SCHEMA; those that a plain MEDS table lacks are null."""
+    if table.schema.equals(SCHEMA):
+        return table
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type) for f in SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)

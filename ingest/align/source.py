@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ingest.align.events import Cases, Events
 from ingest.align.prepare import Prepared, conform
 
-ROWS_AT_ONCE = 200000
+ROWS_AT_ONCE = 100_000
 
 
 class ObservationSource(Protocol):

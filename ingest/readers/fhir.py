@@ -29,7 +29,7 @@ from ingest.readers.fhir_versions import Versions
 from ingest.sources import SourceFile
 
 __all__ = ["FORMAT", "accepts", "read"]
-BATCH_ROWS = 50_000
+BATCH_ROWS = 16_384
 _KEY = re.compile(r'resourceType"?\s*:')  # in quotes or, where the file is broken, without
 
 

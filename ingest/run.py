@@ -1,13 +1,11 @@
 """An ingest: from the files of a delivery to a part of the observation table, all of it or nothing."""
 
 import datetime as dt
-import fcntl
 import mimetypes
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -29,7 +27,7 @@ from ingest.sources import SourceFile, find_files
 from ingest.summary import Summary, summarise, write_page
 from ingest.times import parse_zone
 from ingest.vocabulary import EMPTY, Vocabulary
-from ingest.workspace import Workspace
+from ingest.workspace import Workspace, alone
 
 _SUFFIXES = {".ndjson", ".parquet", ".dcm", ".nii", ".dat", ".md", ".yaml", ".yml", ".log", ".db", ".gz", ".zip", ".7z"}
 _TABLES = {".csv", ".tsv", ".parquet", ".gz", ".xlsx"}
@@ -54,7 +52,7 @@ def ingest(
     """
     zone = parse_zone(timezone)
     meaning = load_mapping(mapping) if mapping else None
-    with _alone(workspace):
+    with alone(workspace):
         _sweep(workspace)
         files = find_files(sources, workspace.root, unpacked=workspace.unpacked)
         if meaning is not None:
@@ -174,15 +172,6 @@ def _why_strange(file: SourceFile) -> str:
     suffix = file.path.suffix.lower()
     reason = "table that no mapping names" if suffix in _TABLES else "not a known format"
     return f"{reason}: {suffix if suffix in _SUFFIXES or suffix in mimetypes.types_map else 'no usual suffix'}"
-
-
-@contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    """Hold the workspace's ingest lock; another ingest waits. The system lets go of it however the process ends."""
-    workspace.ingests.mkdir(exist_ok=True)
-    with (workspace.ingests / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _sweep(workspace: Workspace) -> None:

@@ -15,7 +15,10 @@ reports/<task>/        evaluations as JSON and HTML
 app.db                 SQLite: reviews and aliases such as champion
 """
 
+import fcntl
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +84,15 @@ class Workspace:
         """The tasks that have an aligned cohort here."""
         cohorts = self.root / "cohorts"
         return sorted(p.name for p in cohorts.iterdir() if (p / "task.json").is_file()) if cohorts.is_dir() else []
+
+
+@contextmanager
+def alone(workspace: Workspace) -> Iterator[None]:
+    """Hold the lock of ingests and merges; another waits. The system lets go of it however the process ends."""
+    workspace.ingests.mkdir(exist_ok=True)
+    with (workspace.ingests / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def create_workspace(root: Path, secret: bytes | None = None) -> Workspace:

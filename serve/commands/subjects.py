@@ -27,13 +27,15 @@ def merge(
     """Read two subjects as one from now on. Their scores from before are stale; nothing of their history is lost."""
     from ingest.errors import TelltaleError
     from ingest.merges import BY_HAND
+    from ingest.workspace import alone, open_workspace
     from serve.console import say
 
-    folder, merges = _opened(workspace)
-    subject, joined = _subject(folder, issuer, kept), _subject(folder, other_issuer or issuer, other)
-    if not merges.merge(subject, joined, BY_HAND):
-        raise TelltaleError("expected two subjects, got two identifiers of one")
-    merges.save()
+    with alone(open_workspace(workspace)):
+        folder, merges = _opened(workspace)
+        subject, joined = _subject(folder, issuer, kept), _subject(folder, other_issuer or issuer, other)
+        if not merges.merge(subject, joined, BY_HAND):
+            raise TelltaleError("expected two subjects, got two identifiers of one")
+        merges.save()
     say(f"{joined} is read as {subject} from now on; align again, and see `telltale stale`")
 
 
@@ -45,13 +47,15 @@ def unmerge(
 ) -> None:
     """Part a subject from the one that it was merged into: both have again what they came with."""
     from ingest.errors import TelltaleError
+    from ingest.workspace import alone, open_workspace
     from serve.console import say
 
-    folder, merges = _opened(workspace)
-    subject = _subject(folder, issuer, other)
-    if not merges.unmerge(subject):
-        raise TelltaleError("expected a subject that was merged into another, got one that was not")
-    merges.save()
+    with alone(open_workspace(workspace)):
+        folder, merges = _opened(workspace)
+        subject = _subject(folder, issuer, other)
+        if not merges.unmerge(subject):
+            raise TelltaleError("expected a subject that was merged into another, got one that was not")
+        merges.save()
     say(f"{subject} is read by itself from now on; align again, and see `telltale stale`")
 
 

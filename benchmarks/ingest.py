@@ -55,7 +55,8 @@ def main() -> None:
 
 
 def _dicom(asked: argparse.Namespace) -> dict[str, Any]:
-    return _measured("dicom_to_tensor")
+    with TemporaryDirectory() as folder:
+        return _measured("dicom_to_tensor", folder)
 
 
 def _fhir(asked: argparse.Namespace) -> dict[str, Any]:
@@ -68,7 +69,10 @@ def _csv(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _measured(module: str, *arguments: str) -> dict[str, Any]:
     """What `measure` of a sibling returns, from a process of its own."""
-    code = f"import json, sys; from benchmarks.{module} import measure; print(json.dumps(measure(*sys.argv[1:])))"
+    code = (
+        f"import json, sys; from pathlib import Path; from benchmarks.{module} import measure; "
+        "print(json.dumps(measure(*map(Path, sys.argv[1:]))))"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     )

@@ -25,6 +25,7 @@ import pyarrow as pa
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ingest` would be ingest.py
 
+from ingest import machine
 from ingest.align import workers
 from ingest.align.block import Given
 from ingest.align.events import TIMELESS, Cases
@@ -66,7 +67,7 @@ def main() -> None:
 def measure(folder: Path, radiographs: int = 4, series: int = 2, slices: int = 40) -> dict[str, Any]:
     """Seconds and ratios by kind of image and transfer syntax, and over all of them."""
     made = make_files(folder, radiographs, series, slices)
-    found: dict[str, Any] = {"cores": workers.cores()}
+    found: dict[str, Any] = {"cores": machine.cores()}
     for kind, by_syntax in made.items():
         found[kind] = {syntax: _measured(kind, groups) for syntax, groups in by_syntax.items()}
         parts = found[kind].values()
@@ -116,7 +117,7 @@ def _measured(kind: str, groups: Sequence[Sequence[Path]]) -> dict[str, float]:
         aligning += _seconds(blocks)
         worked_decoding, worked_aligning = worked_decoding + between - before, worked_aligning + _worked() - between
         scaling += _decoding_on_all_cores(files, repeats)
-    cores = workers.cores()
+    cores = machine.cores()
     return {
         "files": len(files) * repeats * ROUNDS,
         "decoding_seconds": decoding,
@@ -142,7 +143,7 @@ def _together(parts: Sequence[dict[str, float]]) -> dict[str, float]:
 def _decoding_on_all_cores(files: Sequence[str], repeats: int) -> float:
     """The mean seconds of as many processes as there are cores, each of which decodes all of the files."""
     command = [sys.executable, "-c", DECODE, str(repeats), *files]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers.cores())]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(machine.cores())]
     return float(np.mean([float(process.communicate()[0]) for process in running]))
 
 

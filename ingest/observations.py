@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SCHEMA = pa.schema(
     [
@@ -29,6 +30,7 @@ SCHEMA = pa.schema(
 
 BIRTH_CODE = "MEDS_BIRTH"
 DEATH_CODE = "MEDS_DEATH"
+BEFORE_ALL = -(2**63)  # microseconds: where facts without a time stand
 
 
 @dataclass
@@ -79,6 +81,21 @@ def naive_utc(moment: dt.datetime | None) -> dt.datetime | None:
         return None
     assert moment.tzinfo is not None, "readers resolve zones; a naive time must not come this far"
     return moment.astimezone(dt.UTC).replace(tzinfo=None)
+
+
+def conform(table: pa.Table) -> pa.Table:
+    """The table with exactly the columns of SCHEMA; a plain MEDS table lacks some, and they become null."""
+    if table.schema.equals(SCHEMA):
+        return table
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type) for f in SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def microseconds(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times as microseconds since 1970; static facts, whose time is null, before everything."""
+    return pc.fill_null(times.cast(pa.int64()), BEFORE_ALL)
 
 
 def concatenate(batches: Iterable[pa.RecordBatch]) -> pa.Table:

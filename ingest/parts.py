@@ -5,17 +5,16 @@ subjects after the other. So a part is in the order that MEDS asks for, subject 
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest.files import replacing_file
-from ingest.observations import SCHEMA
+from ingest.observations import SCHEMA, microseconds
 
 MAX_ROWS = 65_536
 MAX_BYTES = 32 * 1024 * 1024
@@ -92,7 +91,8 @@ class PartWriter:
         if self._waiting:
             self._set_aside()
         readers = [pa.ipc.open_file(pa.OSFile(str(run.path))) for run in self._runs]
-        for low, high in _ranges(self._runs):
+        batches = [batch for run in self._runs for batch in zip(run.last, run.rows, strict=True)]
+        for low, high in spans(batches, MAX_ROWS):
             parts = [
                 reader.get_batch(number)
                 for run, reader in zip(self._runs, readers, strict=True)
@@ -104,33 +104,28 @@ class PartWriter:
             yield in_order(table.filter(pc.and_(pc.greater(subject, low), pc.less_equal(subject, high))))
 
 
-def _ranges(runs: list[_Run]) -> Iterator[tuple[int, int]]:
-    """(after, up to) subjects, in order: each about as many rows as a run holds, and whole subjects."""
-    last = np.concatenate([run.last for run in runs])
-    rows = np.concatenate([run.rows for run in runs])
-    order = np.argsort(last, kind="stable")
+def spans(groups: Iterable[tuple[int, int]], rows: int) -> Iterator[tuple[int, int]]:
+    """(after, up to) subjects, in order and over all there can be: whole subjects, about so many rows each.
+
+    groups: the last subject and the number of rows of runs of rows that are in order.
+    """
     low, held = -(2**63), 0
-    for subject, count in zip(last[order].tolist(), rows[order].tolist(), strict=True):
+    for last, count in sorted(groups):
         held += count
-        if held >= MAX_ROWS and subject > low:
-            yield low, subject
-            low, held = subject, 0
-    if held:
-        yield low, 2**63 - 1
+        if held >= rows and last > low:
+            yield low, last
+            low, held = last, 0
+    yield low, 2**63 - 1
 
 
 def in_order(table: pa.Table) -> pa.Table:
     """A table by subject and time, static facts (null times) first: the order that MEDS asks of its files."""
-    keys = pa.table({"subject_id": table["subject_id"], "time": _microseconds(table), "code": table["code"]})
+    keys = pa.table({"subject_id": table["subject_id"], "time": microseconds(table["time"]), "code": table["code"]})
     return table.take(pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in keys.column_names]))
 
 
 def is_in_order(table: pa.Table) -> bool:
     """Whether a table is by subject and time already; codes of one moment may stand in any order."""
-    subject, time = table["subject_id"].to_numpy(), _microseconds(table).to_numpy()
+    subject, time = table["subject_id"].to_numpy(), microseconds(table["time"]).to_numpy()
     later = (subject[1:] > subject[:-1]) | ((subject[1:] == subject[:-1]) & (time[1:] >= time[:-1]))
     return bool(later.all())
-
-
-def _microseconds(table: pa.Table) -> pa.ChunkedArray:
-    return pc.fill_null(table["time"].cast(pa.int64()), -(2**63))

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from ingest.ledger import retired_records
 from ingest.merges import subject_aliases
-from ingest.observations import SCHEMA
-from ingest.parts import in_order, is_in_order
+from ingest.observations import SCHEMA, conform
+from ingest.parts import in_order, is_in_order, spans
 from ingest.workspace import Workspace
 
 _ALL = (-(2**63), 2**63 - 1)
@@ -103,38 +103,29 @@ class Observations:
         groups = []
         for path in self._parts:
             metadata = pq.ParquetFile(path).metadata
-            place = metadata.schema.to_arrow_schema().names.index("subject_id")
-            for number in range(metadata.num_row_groups):
-                group = metadata.row_group(number)
-                if not group.num_rows:
-                    continue
-                statistics = group.column(place).statistics
-                if statistics is None or not statistics.has_min_max:
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                held = _subjects_of(group)
+                if held is None:
                     return [_ALL]
-                groups.append((statistics.max, group.num_rows))
-        spans, low, held = [], _ALL[0], 0
-        for last, count in sorted(groups):
-            held += count
-            if held >= rows and last > low:
-                spans.append((low, last))
-                low, held = last, 0
-        return [*spans, (low, _ALL[1])]
+                groups.append((held[1], group.num_rows))
+        return list(spans(groups, rows))
 
     def _read(self, span: tuple[int, int], codes: Collection[str] | None, subjects: Collection[int] | None) -> pa.Table:
         """Row group by row group, so that no more is held than what is wanted and one group."""
         low, high = span
         others = [other for other, kept in self._aliases.items() if low < kept <= high]
         chosen = None if subjects is None else self._with_others(subjects)
+        coded = None if codes is None else pa.array(list(codes), pa.string())
         pieces = [SCHEMA.empty_table()]
         for path in self._parts:
             file = pq.ParquetFile(path)
             for number in range(file.metadata.num_row_groups):
                 if not _may_hold(file.metadata.row_group(number), span, others):
                     continue
-                table = _conform(file.read_row_group(number))
+                table = conform(file.read_row_group(number))
                 wanted = self._in_span(table["subject_id"], span, others)
-                if codes is not None:
-                    wanted = pc.and_(wanted, pc.is_in(table["code"], pa.array(list(codes), pa.string())))
+                if coded is not None:
+                    wanted = pc.and_(wanted, pc.is_in(table["code"], coded))
                 if chosen is not None:
                     wanted = pc.and_(wanted, pc.is_in(table["subject_id"], chosen))
                 pieces.append(self._holding(table.filter(wanted), str(path)))
@@ -181,20 +172,20 @@ class Observations:
 
 
 def _may_hold(group: pq.RowGroupMetaData, span: tuple[int, int], others: Collection[int]) -> bool:
-    """Whether a row group can hold subjects of a span, or one of some others, by what Parquet says of it."""
-    place = [group.column(n).path_in_schema for n in range(group.num_columns)].index("subject_id")
-    statistics = group.column(place).statistics
-    if statistics is None or not statistics.has_min_max:
+    """Whether a row group can hold subjects of a span, or one of some others."""
+    held = _subjects_of(group)
+    if held is None:
         return True
-    first, last = statistics.min, statistics.max
+    first, last = held
     return (last > span[0] and first <= span[1]) or any(first <= other <= last for other in others)
 
 
-def _conform(table: pa.Table) -> pa.Table:
-    """The columns of SCHEMA; those that a plain MEDS table lacks are null."""
-    if table.schema.equals(SCHEMA):
-        return table
-    columns = [
-        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type) for f in SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
+def _subjects_of(group: pq.RowGroupMetaData) -> tuple[int, int] | None:
+    """(first, last) subject of a row group, by what Parquet says of it; None where it says nothing."""
+    if not group.num_rows:
+        return _ALL[0], _ALL[0]
+    place = [group.column(n).path_in_schema for n in range(group.num_columns)].index("subject_id")
+    statistics = group.column(place).statistics
+    if statistics is None or not statistics.has_min_max:
+        return None
+    return statistics.min, statistics.max

@@ -18,6 +18,7 @@ from threading import local
 import orjson
 
 from ingest.errors import InputError
+from ingest.machine import cores
 from ingest.quarantine import Refusal
 
 SECONDS = 3.0  # of processor time a file, and more for what is large
@@ -41,7 +42,7 @@ def undecodable(paths: Iterable[tuple[int, Path, int]]) -> Iterator[tuple[int, R
 
     waiting = iter(paths)
     try:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             while some := list(islice(waiting, _AT_ONCE)):
                 for number, refusal in pool.map(tried, some):
                     if refusal is not None:

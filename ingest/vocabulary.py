@@ -4,6 +4,7 @@ A quantity is a code with the unit that its values are kept in, the units that t
 of which a value is no measurement but a mistake. Each states its source.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -69,7 +70,10 @@ class Vocabulary:
             if (problem := rules[rule[row]].problem(float(values[row]))) is not None:
                 problems[row] = problem
         counts = np.bincount(rule[number & ~bad], minlength=len(rules)).tolist()
-        notes = {each.note: count for each, count in zip(rules, counts, strict=True) if each.note and count}
+        notes: Counter[str] = Counter()
+        for each, count in zip(rules, counts, strict=True):
+            if each.note and count:
+                notes[each.note] += int(count)
         return Judged(np.where(number, converted, values), _units(rules, rule, number, units), problems, notes)
 
     def judge_one(self, code: str, value: float, unit: str | None) -> tuple[float, str | None, str | None]:

@@ -22,6 +22,12 @@ def _beside(name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def module_of_tests() -> Callable[[str], ModuleType]:
+    """`module_of_tests("servers")` is tests/servers.py."""
+    return _beside
+
+
+@pytest.fixture(scope="session")
 def synthetic_cohort(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Cohort]:
     """A factory: `synthetic_cohort(n=240, seed=0, **options of synthetic.write_cohort)` gives an opened cohort.
 

@@ -1,6 +1,5 @@
 """Audio streams: the latest usable recording of a case, as log-mel frames or as a waveform."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from ingest.align.events import STATIC, TIMELESS, Cases, Origin, Seen, seen, sou
 from ingest.align.image import with_asset
 from ingest.align.waveform import FORMS, Form, Made
 from ingest.errors import Complaint, InputError
+from ingest.machine import cores
 from ingest.signal_files import recording_sha256
 from ingest.statistics import StreamStatistics
 from ingest.task import AudioStream
@@ -57,14 +57,11 @@ class AudioAligner:
     def statistics(self) -> StreamStatistics:
         return self.form.statistics
 
-    def fit(self, training: Cases) -> None:
-        """Nothing to learn."""
-
     def blocks(self, cases: Cases) -> Iterator[Block]:
         """Blocks of a few cases each, their recordings read in parallel."""
         each = 4 * self.statistics.elements * self.statistics.feature_shape[0]
         at_once = int(np.clip(BLOCK_BYTES // each, 1, CASES_AT_ONCE))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for start, some in cases.chunks(at_once):
                 pairs = seen(self.events, some, self.spec.window_hours, self.tally)
                 have, first = np.unique(pairs.case, return_index=True)

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.align.events import STATIC, Events, Held
-from ingest.observations import SCHEMA
+from ingest.align.events import Events, Held
+from ingest.observations import microseconds
 from ingest.task import Task
 
 _TEXTS = ("text_value", "unit", "asset", "asset_sha256", "source_file", "source_record")
@@ -45,20 +45,9 @@ def prepare_events(table: pa.Table, task: Task, first_record: int = 0) -> Prepar
     return Prepared(_sorted_events(table, owner, known_by=task.known_by), subjects, records)
 
 
-def conform(observations: pa.Table) -> pa.Table:
-    """The table with exactly the columns of SCHEMA; a plain MEDS table lacks some, and they become null."""
-    columns = [
-        observations[f.name].cast(f.type)
-        if f.name in observations.column_names
-        else pa.nulls(observations.num_rows, f.type)
-        for f in SCHEMA
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
-
-
 def _sorted_events(table: pa.Table, owner: np.ndarray, *, known_by: str) -> Events:
-    time = _microseconds(table["time"])
-    release = np.maximum(time, _microseconds(table["available_time"]))
+    time = microseconds(table["time"]).to_numpy()
+    release = np.maximum(time, microseconds(table["available_time"]).to_numpy())
     code, codes = _positions(table["code"])
     ascending = (owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (time[1:] >= time[:-1]))
     order = np.arange(len(owner)) if ascending.all() else np.lexsort([time, owner])
@@ -120,7 +109,7 @@ def _number_records(table: pa.Table, per_record: str, first: int) -> tuple[np.nd
     frame = table.select(keys).to_pandas()
     frame["source_file"] = frame["source_file"].astype(object).fillna("")
     frame["source_record"] = frame["source_record"].astype(object).fillna("")
-    frame["time"] = _microseconds(table["time"])
+    frame["time"] = microseconds(table["time"]).to_numpy()
     holding = frame[pc.equal(table["code"], per_record).to_numpy(zero_copy_only=False)]
     firsts = holding.groupby(keys, as_index=False)["time"].min()
     firsts["length"] = firsts["source_record"].str.len()  # "row 9" before "row 10"
@@ -134,10 +123,6 @@ def _number_records(table: pa.Table, per_record: str, first: int) -> tuple[np.nd
         firsts["source_record"].to_numpy(object),
     )
     return owner, records
-
-
-def _microseconds(column: pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(pc.fill_null(column.cast(pa.int64()), int(STATIC)).to_numpy())
 
 
 def _positions(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[str, ...]]:

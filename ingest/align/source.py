@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.align.events import Cases, Events
-from ingest.align.prepare import Prepared, conform
+from ingest.align.prepare import Prepared
+from ingest.observations import conform
 
 ROWS_AT_ONCE = 100_000
 

@@ -45,9 +45,6 @@ class TextAligner:
             vocabulary_size=self.tokenizer.vocabulary_size,
         )
 
-    def fit(self, training: Cases) -> None:
-        """Nothing to learn."""
-
     def blocks(self, cases: Cases) -> Iterator[Block]:
         """Blocks of a few hundred cases."""
         for start, some in cases.chunks(CASES_AT_ONCE):

@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ingest.machine import cores
+
 WORTH_SECONDS = 1.5  # of work on one core: below that, starting workers does not pay
 TRIAL_SECONDS = 0.2  # of work done here, to tell how much the rest will be
 AHEAD = 8  # jobs for each core before the first of them is asked for: what bounds memory
@@ -58,11 +60,6 @@ def each(function: Callable[[J], R], jobs: Sequence[J], lost: Callable[[J, str],
     finally:
         for future in waiting:
             future.cancel()
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def close() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
+from ingest.machine import cores
 from ingest.readers.fhir_extract import Extracted, Setting, extract_lines
 from ingest.readers.fhir_files import Chunk
 
@@ -23,8 +24,7 @@ class Extracting:
     """Extracts chunks: here, and in processes of its own as soon as they have started, until `close`."""
 
     def __init__(self, total_bytes: int) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._processes = PROCESSES or (cores if total_bytes > WORTH_BYTES else 1)
+        self._processes = PROCESSES or (cores() if total_bytes > WORTH_BYTES else 1)
         self._workers: list[_Worker] = []
         self._mine = threading.local()  # each thread talks to one process
         self._threads = ThreadPoolExecutor(self._processes)

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ingest.errors import InputError
 from ingest.intake import Intake
 from ingest.mapping import TableMapping
 from ingest.nifti_files import check_nifti, looks_like_nifti
 from ingest.pictures import count_pages, open_picture
-from ingest.quarantine import Refusal
-from ingest.readers.sound import count_assets
+from ingest.readers.assets import checked, count_assets
 from ingest.sources import SourceFile
 
 FORMAT = "image"
@@ -25,10 +23,8 @@ def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
 
 def check(file: SourceFile, field: str) -> None:
     """Refuse an image whose header is broken or whose size is beyond bounds; its pixels are read when aligned."""
-    try:
+    with checked(field):
         _facts(file.path, file.head)
-    except InputError as error:
-        raise Refusal(field, error.complaint.expected, error.complaint.got, error.complaint.hint) from None
 
 
 def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
@@ -37,7 +33,8 @@ def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch
         if file.path in intake.assets:
             kind, facts = _facts(file.path, file.head)
             intake.catalogue.add(intake.assets[file.path], str(file.path), kind, **facts)
-    yield from count_assets(files, intake, FORMAT)
+    count_assets(files, intake, FORMAT)
+    yield from ()
 
 
 def _facts(path: Path, head: bytes) -> tuple[str, dict[str, object]]:

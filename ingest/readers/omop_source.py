@@ -1,7 +1,6 @@
 """Where the tables of an OMOP CDM are: files, or a DuckDB database; opened so that nothing else can be reached."""
 
 import gzip
-import os
 import re
 import tempfile
 import zlib
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ingest.errors import InputError
+from ingest.machine import cores
 from ingest.readers.omop_tables import CONCEPT, CONCEPT_COLUMNS, PERSON, PERSON_COLUMNS, TABLES
 from ingest.sources import SourceFile
 
@@ -157,7 +157,7 @@ def opened(model: Model) -> Iterator[Opened]:
             config={
                 "autoinstall_known_extensions": False, "autoload_known_extensions": False, "memory_limit": MEMORY,
                 "temp_directory": spill, "allow_community_extensions": False,
-                "threads": min(_THREADS, os.cpu_count() or 1),
+                "threads": min(_THREADS, cores()),
             },
         )  # fmt: skip
         where = model.files[0].name if model.is_database else model.files[0].path.parent.name

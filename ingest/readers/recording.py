@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from ingest.errors import InputError
-from ingest.intake import ALREADY, Intake
+from ingest.intake import Intake
 from ingest.mapping import TableMapping
 from ingest.quarantine import Refusal
-from ingest.readers.sound import count_assets
+from ingest.readers.assets import checked, count_asset
 from ingest.signal_files import companions, is_waveform, recording_facts
 from ingest.sources import SourceFile
 
@@ -28,15 +28,12 @@ def check(file: SourceFile, field: str) -> None:
     """Refuse a recording whose header is broken, or contradicts the size of its data."""
     if _header_of(file) is not None:
         raise Refusal(field, "the header (.hea) of a WFDB record", "its signal file", "name the header instead")
-    try:
+    with checked(field):
         recording_facts(file.path)
-    except InputError as error:
-        raise Refusal(field, error.complaint.expected, error.complaint.got, error.complaint.hint) from None
 
 
 def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch]:
     """Count the files, and enter those in the catalogue that records have brought in."""
-    headers = {file: _header_of(file) for file in files}
     for file in files:
         if file.path in intake.assets:
             facts = recording_facts(file.path)
@@ -44,22 +41,8 @@ def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch
                 intake.assets[file.path], str(file.path), "waveform",
                 sample_rate_hz=facts.rate_hz, channels=list(facts.leads), seconds=facts.seconds,
             )  # fmt: skip
-    yield from count_assets([file for file in files if headers[file] is None], intake, FORMAT)
-    for file, header in headers.items():
-        if header is not None:
-            _count_signal_file(file, header, intake)
-
-
-def _count_signal_file(file: SourceFile, header: Path, intake: Intake) -> None:
-    """A signal file is used where its header is."""
-    intake.report.see(FORMAT)
-    if header in intake.assets:
-        intake.report.use(FORMAT)
-        intake.ledger.enter_file(file.sha256, FORMAT, 1)
-    elif intake.ledger.file(file.sha256):
-        intake.report.skip(FORMAT, ALREADY)
-    else:
-        intake.report.skip(FORMAT, f"{FORMAT} that no record names")
+        count_asset(file, _header_of(file) or file.path, intake, FORMAT)  # a signal file is used where its header is
+    yield from ()
 
 
 def _header_of(file: SourceFile) -> Path | None:

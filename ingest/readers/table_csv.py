@@ -4,7 +4,6 @@ another kind is parsed again as text, so that only its row is refused."""
 import codecs
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from ingest.errors import InputError
+from ingest.machine import cores
 from ingest.mapping import Table
 from ingest.mapping_table import RELATIVE_UNITS, CodeCell, UnitCell
 from ingest.readers.table_blocks import Block, BlockError, blocks, first_bytes
@@ -141,7 +141,7 @@ class _Parser:
         if block is None:
             return None
         broken: list[pyarrow.csv.InvalidRow] = []
-        threads = len(block.data) > _SMALL and (os.cpu_count() or 1) > 1
+        threads = len(block.data) > _SMALL and cores() > 1
         typed = True
         try:
             table = self._parse(block, self.types, broken, threads=threads)

@@ -88,10 +88,12 @@ class Noise(nn.Module):
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
         self.head = head
+        self.calls = 0
 
     def forward(self, fused: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.head(fused)
-        return logits + 0.01 * torch.randn_like(logits)
+        self.calls += 1
+        return logits + 0.1 * self.calls**2
 
 
 @pytest.mark.parametrize("elements", [True, False])

@@ -112,17 +112,8 @@ def write_dicom() -> Callable[..., Path]:
         dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
         dataset.PixelData = values.tobytes()
         dataset["PixelData"].VR = "OW" if values.dtype.itemsize > 1 else "OB"
-        for keyword, value in changes.items():
-            if value is None:
-                delattr(dataset, keyword)
-            else:
-                setattr(dataset, keyword, value)
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.save_as(path, enforce_file_format=True)
-        return path
+        _change(dataset, changes)
+        return _saved(dataset, path)
 
     return write
 
@@ -198,17 +189,26 @@ def write_ecg() -> Callable[..., Path]:
         dataset.PatientID, dataset.PatientName, dataset.Modality = "1", "Archer^Ann", "ECG"
         dataset.AcquisitionDateTime, dataset.TimezoneOffsetFromUTC = "20260301120000", "+0100"
         groups = [group(samples, "ORIGINAL", padding), group(np.ones((300, 3)), "DERIVED", None)]
-        for keyword, value in changes.items():
-            if value is None:
-                delattr(groups[0], keyword)
-            else:
-                setattr(groups[0], keyword, value)
+        _change(groups[0], changes)
         dataset.WaveformSequence = groups[::-1] if derived_first else groups
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-        dataset.save_as(path, enforce_file_format=True)
-        return path
+        return _saved(dataset, path)
 
     return write
+
+
+def _change(dataset: Dataset, changes: dict[str, Any]) -> None:
+    """Set elements by keyword; None removes one."""
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(dataset, keyword)
+        else:
+            setattr(dataset, keyword, value)
+
+
+def _saved(dataset: Dataset, path: Path) -> Path:
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.save_as(path, enforce_file_format=True)
+    return path

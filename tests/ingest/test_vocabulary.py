@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.quarantine import Refusal
@@ -165,6 +165,7 @@ ROWS = st.lists(
 
 
 @given(ROWS)
+@example([("L//lactate-mass", 1.0, None), ("L//lactate-mass", 1.0, "")])
 @settings(max_examples=80, deadline=None)
 def test_a_column_is_judged_as_its_values_are_one_by_one(rows: list[tuple[str, float, str | None]]) -> None:
     codes, values, units = ([row[i] for row in rows] for i in range(3))

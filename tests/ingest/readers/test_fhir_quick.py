@@ -88,7 +88,7 @@ def test_quick_and_full_reading_agree(changes: list[list[tuple[tuple[str, ...], 
             node = made
             for key in path[:-1]:
                 node = node.get(key) if isinstance(node.get(key), dict) else {}
-            node[path[-1]] = value
+            node[path[-1]] = copy.deepcopy(value)
         lines.append(orjson.dumps(made))
     quick, full = both(lines)
     assert account(quick) == account(full)

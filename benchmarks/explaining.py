@@ -25,9 +25,9 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ing
 from explain.explain import explain_cases
 from ingest.align.spectrum import count_frames
 from ingest.cohort import Cohort, open_cohort
+from ingest.notes.tokenizer import load_tokenizer
 from ingest.statistics import Statistics, StreamStatistics
 from ingest.task import AudioStream, ImageStream, SeriesStream, TableStream, Task, TextStream, load_task
-from ingest.tokenizer import load_tokenizer
 from models.calibrate import Calibration
 from models.config import model_config
 from models.network import build_network

@@ -17,15 +17,16 @@ import orjson
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ingest` would be ingest.py
 
+from ingest.account.ledger import Ledger
+from ingest.account.quarantine import Quarantine
+from ingest.account.reconciliation import Report
 from ingest.catalogue import Catalogue
-from ingest.identity import IdentityRegister
+from ingest.delivery.sources import SourceFile
+from ingest.identity.register import IdentityRegister
 from ingest.intake import Intake
-from ingest.ledger import Ledger
-from ingest.quarantine import Quarantine
-from ingest.readers import fhir, fhir_pool
-from ingest.reconciliation import Report
-from ingest.sources import SourceFile
-from ingest.vocabulary import EMPTY, Vocabulary
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
+from ingest.readers.fhir import pool as fhir_pool
+from ingest.readers.fhir import reader as fhir
 from ingest.workspace import create_workspace
 
 LINES = 600_000

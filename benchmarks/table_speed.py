@@ -20,17 +20,17 @@ import pyarrow.csv
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ingest` would be ingest.py
 
+from ingest.account.ledger import Ledger
+from ingest.account.quarantine import Quarantine
+from ingest.account.reconciliation import Report
 from ingest.catalogue import Catalogue
-from ingest.identity import IdentityRegister
+from ingest.delivery.sources import SourceFile
+from ingest.identity.register import IdentityRegister
 from ingest.intake import Intake
-from ingest.ledger import Ledger
-from ingest.mapping import TableMapping, parse_mapping
-from ingest.quarantine import Quarantine
-from ingest.readers import table
-from ingest.reconciliation import Report
-from ingest.sources import SourceFile
-from ingest.times import parse_zone
-from ingest.vocabulary import EMPTY, Vocabulary
+from ingest.mapping.mapping import TableMapping, parse_mapping
+from ingest.meaning.times import parse_zone
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
+from ingest.readers.table import reader as table
 from ingest.workspace import create_workspace
 
 ROWS = 1_200_000  # of the long table; the wide one has a quarter

@@ -201,7 +201,7 @@ def _from_file(
 ) -> np.ndarray | None:
     """The file's pixels at a size for people, where brought to the model's size they are what the model saw."""
     from ingest.align.image import fit_image
-    from ingest.pixels import read_image
+    from ingest.pictures.pixels import read_image
 
     assets = _assets(cohort, row, stream)
     if last >= len(assets) or len(spec.shape) != 2:
@@ -217,7 +217,7 @@ def _from_file(
 
 
 def _is_sound(path: Path) -> bool:
-    from ingest.sound_files import check_sound
+    from ingest.signals.sound import check_sound
 
     try:
         check_sound(path)

@@ -13,9 +13,9 @@ from explain.words import split_words
 from ingest.align.spectrum import HOP_S, WINDOW_S
 from ingest.batch import Stream
 from ingest.errors import TelltaleError
+from ingest.notes.tokenizer import latest_tokens, load_tokenizer
 from ingest.statistics import StreamStatistics
 from ingest.task import AudioStream, StreamSpec, TableStream, TextStream
-from ingest.tokenizer import latest_tokens, load_tokenizer
 
 STRETCH_S = 0.4
 MAX_STRETCHES = 24

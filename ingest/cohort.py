@@ -15,7 +15,7 @@
     <cohort>/shards/00000/<stream>.hours.npy      (n, T)
     <cohort>/shards/00000/<stream>.features-<key>.npy   what a frozen encoder made of the values, kept for next time
     <cohort>/shards/00000/<stream>.text.parquet   text streams: row, text (redacted, whole: the arrays hold the ids
-                                                  that `ingest.tokenizer.latest_tokens` gives for it)
+                                                  that `ingest.notes.tokenizer.latest_tokens` gives for it)
     <cohort>/shards/00000/<stream>.source.parquet every stream: where each element came from (see `ingest.trace`)
 
 `<stream>_row` is the case's row in that stream's arrays, -1 where it is absent: an absent stream takes no disk.

@@ -5,14 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingest.account.ledger import Ledger
+from ingest.account.quarantine import Refusal
+from ingest.account.reconciliation import Report
 from ingest.catalogue import Catalogue
-from ingest.identity import IdentityRegister
-from ingest.ledger import Ledger
-from ingest.mapping import TableMapping
-from ingest.quarantine import Refusal
-from ingest.reconciliation import Report
-from ingest.sources import SourceFile, inside
-from ingest.vocabulary import EMPTY, Vocabulary
+from ingest.delivery.sources import SourceFile, inside
+from ingest.identity.register import IdentityRegister
+from ingest.mapping.mapping import TableMapping
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 
 ALREADY = "already ingested"
 _ASSETS = "a PNG, JPEG, TIFF, WAV, FLAC, OGG, MP3, AIFF, EDF, BDF or WFDB (.hea) file"

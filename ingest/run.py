@@ -10,23 +10,23 @@ from pathlib import Path
 
 import orjson
 
+from ingest.account.ledger import Ledger
+from ingest.account.progress import Listener, Tracker
+from ingest.account.quarantine import Quarantine, sweep
+from ingest.account.reconciliation import Reconciliation, Report
+from ingest.account.summary import Summary, summarise, write_page
 from ingest.catalogue import Catalogue
-from ingest.dicom_conflicts import withdraw_contested
+from ingest.delivery.sources import SourceFile, find_files
+from ingest.dicom.conflicts import withdraw_contested
 from ingest.errors import InputError
 from ingest.files import publish, write_json
-from ingest.identity import IdentityRegister
+from ingest.identity.register import IdentityRegister
 from ingest.intake import Intake
-from ingest.ledger import Ledger
-from ingest.mapping import TableMapping, load_mapping
+from ingest.mapping.mapping import TableMapping, load_mapping
+from ingest.meaning.times import parse_zone
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.parts import PartWriter
-from ingest.progress import Listener, Tracker
-from ingest.quarantine import Quarantine, sweep
 from ingest.readers import READERS
-from ingest.reconciliation import Reconciliation, Report
-from ingest.sources import SourceFile, find_files
-from ingest.summary import Summary, summarise, write_page
-from ingest.times import parse_zone
-from ingest.vocabulary import EMPTY, Vocabulary
 from ingest.workspace import Workspace, alone
 
 _SUFFIXES = {".ndjson", ".parquet", ".dcm", ".nii", ".dat", ".md", ".yaml", ".yml", ".log", ".db", ".gz", ".zip", ".7z"}

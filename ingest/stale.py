@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from ingest.account.ledger import retired_records
 from ingest.cohort import Cohort, open_cohort
 from ingest.errors import TelltaleError
-from ingest.ledger import retired_records
-from ingest.merges import subject_aliases
+from ingest.identity.merges import subject_aliases
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.store import Observations
-from ingest.vocabulary import EMPTY, Vocabulary
 from ingest.workspace import Workspace
 
 SUPERSEDED = "what it was scored on has changed since: score again"

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ingest.ledger import retired_records
-from ingest.merges import subject_aliases
+from ingest.account.ledger import retired_records
+from ingest.identity.merges import subject_aliases
 from ingest.observations import SCHEMA, conform
 from ingest.parts import in_order, is_in_order, spans
 from ingest.workspace import Workspace

@@ -179,7 +179,7 @@ def _said(cohort: Cohort, stream: str, feature: str, value: np.ndarray, token: s
 
 def _tokens(cohort: Cohort, case_id: str, stream: str) -> Mapping[int, str]:
     """Element -> the piece of text that it stands for, of a text stream."""
-    from ingest.tokenizer import latest_tokens, load_tokenizer
+    from ingest.notes.tokenizer import latest_tokens, load_tokenizer
 
     spec = cohort.task.streams[stream]
     if not isinstance(spec, TextStream):

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.cohort import Cohort, presence_pattern
-from ingest.csv_export import write_csv
 from ingest.errors import ModelError
+from ingest.exports.safe_csv import write_csv
 from ingest.files import replacing_file
 from models.features import with_frozen_features
 from models.prediction import Prediction, Predictor

@@ -9,8 +9,8 @@ from ingest.errors import TaskError, TelltaleError
 
 if TYPE_CHECKING:
     from ingest.cohort import Cohort
+    from ingest.meaning.vocabulary import Vocabulary
     from ingest.task import Task
-    from ingest.vocabulary import Vocabulary
     from ingest.workspace import Workspace
     from models.prediction import Predictor
 
@@ -54,7 +54,7 @@ def find_mapping(name: str | None) -> Path | None:
 
 def vocabulary() -> "Vocabulary":
     """What codes and units mean, in all domains that come with Telltale. Raises InputError where two disagree."""
-    from ingest.vocabulary_file import load_vocabulary, merge_vocabularies
+    from ingest.meaning.vocabulary_file import load_vocabulary, merge_vocabularies
 
     return merge_vocabularies([load_vocabulary(path) for path in _beside("vocabulary.yaml")])
 

@@ -13,7 +13,7 @@ from ingest.align.image import with_asset
 from ingest.align.waveform import FORMS, Form, Made
 from ingest.errors import Complaint, InputError
 from ingest.machine import cores
-from ingest.signal_files import recording_sha256
+from ingest.signals.files import recording_sha256
 from ingest.statistics import StreamStatistics
 from ingest.task import AudioStream
 

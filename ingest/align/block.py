@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from ingest.align.events import Cases, Events
 from ingest.align.report import Tally
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.statistics import StreamStatistics
-from ingest.vocabulary import EMPTY, Vocabulary
 
 
 @dataclass(frozen=True)

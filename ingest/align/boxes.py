@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.account.quarantine import Refusal
 from ingest.align.volume_geometry import Grid
-from ingest.quarantine import Refusal
 
 COARSE = 96  # the most samples along an axis on which the body is looked for
 MARGIN = 0.05  # of a mask's box, on each side

@@ -16,14 +16,14 @@ from ingest.align.events import TIMELESS
 from ingest.align.report import AlignReport, SplitCounts, StreamReport
 from ingest.align.request import Request
 from ingest.align.source import ObservationSource, as_source
+from ingest.align.split import PARTS, assign_splits
 from ingest.align.survey import Survey, levels_of, survey
 from ingest.align.write import Progress, Shard, write_shard
 from ingest.cohort import Cohort, open_cohort
 from ingest.errors import TaskError, TelltaleError
 from ingest.files import replacing_folder, write_json
-from ingest.split import PARTS, assign_splits
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.task import Task
-from ingest.vocabulary import EMPTY, Vocabulary
 
 
 def align(

@@ -1,4 +1,4 @@
-"""Stored frames of DICOM files straight from their bytes: the fast road beside `ingest.pixels`.
+"""Stored frames of DICOM files straight from their bytes: the fast road beside `ingest.pictures.pixels`.
 
 It takes what most files are (a sound header, grey integers, a codec that pydicom knows) and leaves everything else, and
 every complaint, to the general reader.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.bounds import MAX_PIXELS
+from ingest.delivery.bounds import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -87,7 +87,7 @@ def numbers_of(dataset: "Dataset", keyword: str) -> tuple[float, ...]:
 
 def parse_dicom(path: Path, content: bytes) -> Dicom:
     """The header of a DICOM file. Raises InputError."""
-    from ingest.dicom_header import open_dicom
+    from ingest.dicom.header import open_dicom
 
     if (dicom := _ordinary(path, content)) is not None:
         return dicom
@@ -99,8 +99,8 @@ def _ordinary(path: Path, content: bytes) -> Dicom | None:
     from pydicom.filereader import read_partial
     from pydicom.tag import BaseTag
 
-    from ingest.dicom_header import dicom_errors
-    from ingest.quiet import quiet_pydicom
+    from ingest.dicom.header import dicom_errors
+    from ingest.dicom.quiet import quiet_pydicom
 
     quiet_pydicom()
     stream, found = io.BytesIO(content), [-1]
@@ -129,7 +129,7 @@ def _tags() -> "list[BaseTag | int]":
 def stored_frame(dicom: Dicom, frame: int = 0) -> NDArray[Any]:
     """A frame (H, W) of stored numbers, read-only. Raises InputError where it is coloured or does not decode."""
     from ingest.errors import InputError
-    from ingest.pixels import read_frames
+    from ingest.pictures.pixels import read_frames
 
     pixels = grey_frame(dicom, frame)
     if pixels is None:
@@ -141,7 +141,7 @@ def stored_frame(dicom: Dicom, frame: int = 0) -> NDArray[Any]:
 
 def grey_frame(dicom: Dicom, frame: int = 0) -> NDArray[Any] | None:
     """A frame (H, W) of stored integers, read-only; None where it is coloured, of odd depth, or does not decode."""
-    from ingest.dicom_header import dicom_errors
+    from ingest.dicom.header import dicom_errors
 
     header = dicom.header
     try:

@@ -10,8 +10,8 @@ import pyarrow as pa
 from ingest.align.events import Cases, Events, Seen, seen
 from ingest.align.report import Tally
 from ingest.errors import TaskError
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.task import Feature
-from ingest.vocabulary import EMPTY, Vocabulary
 
 # Why an observation does not count, by position; 0: it does.
 REASONS = ("", "wrong unit", "not a number", "not a text", "implausible")

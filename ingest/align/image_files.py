@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.account.quarantine import Refusal
 from ingest.align.boxes import Box, body_box, marked_box, moved_box, scaled_box
 from ingest.align.image_planes import Shown, fitted, read_shown, spaced
 from ingest.align.volume import Slices, read_dicom_series, read_nifti_volume
 from ingest.align.volume_geometry import SliceRefusal
 from ingest.align.volume_grid import to_grid
-from ingest.bounds import LIBRARY_ERRORS
+from ingest.delivery.bounds import LIBRARY_ERRORS
 from ingest.errors import Complaint, InputError
-from ingest.quarantine import Refusal
 
 MAX_FILE_BYTES = 1 << 31
 SERIES = "series of "  # how the complaint about a volume of several files begins, in the place of a file
@@ -150,7 +150,7 @@ def _volume(job: ImageJob) -> NDArray[np.float32]:
 
 
 def _slices(files: tuple[File, ...], content: bytes | None = None) -> Slices:
-    from ingest.nifti_files import looks_like_nifti
+    from ingest.pictures.nifti import looks_like_nifti
 
     paths = [Path(file.path) for file in files]
     if len(files) == 1:
@@ -189,6 +189,6 @@ def _mask(job: ImageJob) -> tuple[Path, bytes]:
 
 
 def _frames(path: Path, content: bytes) -> int:
-    from ingest.pixels import count_frames
+    from ingest.pictures.pixels import count_frames
 
     return count_frames(path, content=content)

@@ -36,14 +36,14 @@ def read_shown(
 ) -> Shown:
     """One frame of an image file; with its `spacing` where that is wanted. Raises InputError.
 
-    `intensity`: the modality values, or numbers of a picture, that become 0 and 1; else as `ingest.pixels.read_image`.
+    `intensity`: the modality values, or numbers of a picture, that become 0 and 1; else as `read_image`.
     """
     dicom = parse_dicom(path, content) if content[128:132] == b"DICM" else None
     spacing_mm = spacing_of(dicom, path, frame) if spacing else None
     if dicom is not None and (found := _plain(dicom, frame, intensity)) is not None:
         pixels, low, high = found
         return Shown([pixels], low, high, dicom.inverted, spacing_mm)
-    from ingest.pixels import read_image, read_values
+    from ingest.pictures.pixels import read_image, read_values
 
     if intensity is not None:
         inverted = dicom is not None and dicom.inverted
@@ -95,8 +95,8 @@ def spacing_of(dicom: Dicom | None, path: Path, frame: int = 0) -> tuple[float, 
     """mm between rows and between columns: in the patient, else at the detector. Raises InputError."""
     found: tuple[float, ...] | None = None
     if dicom is not None:
-        from ingest.dicom_frames import geometry
-        from ingest.dicom_header import dicom_errors
+        from ingest.dicom.frames import geometry
+        from ingest.dicom.header import dicom_errors
 
         try:
             found = geometry(dicom.header, frame + 1)[frame].spacing_mm or dicom.numbers("NominalScannedPixelSpacing")
@@ -116,8 +116,8 @@ def _plain(
     dicom: Dicom, frame: int, intensity: tuple[float, float] | None
 ) -> tuple[NDArray[np.number], float, float] | None:
     """(stored pixels, which of their values become 0 and 1), where these are in a line; None where they are not."""
-    from ingest.dicom_frames import rescales, window
-    from ingest.dicom_header import dicom_errors
+    from ingest.dicom.frames import rescales, window
+    from ingest.dicom.header import dicom_errors
 
     header = dicom.header
     if "ModalityLUTSequence" in header or (intensity is None and "VOILUTSequence" in header):

@@ -18,8 +18,8 @@ from ingest.align.series import SeriesAligner
 from ingest.align.source import ROWS_AT_ONCE, ObservationSource, ahead
 from ingest.align.table import TableAligner
 from ingest.align.text import TextAligner
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.task import StreamSpec, Task
-from ingest.vocabulary import EMPTY, Vocabulary
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class SeriesAligner:
         """Case -> why its channels cannot all be right."""
         if not self.spec.checks:
             return {}
-        from ingest.consistency import inconsistent
+        from ingest.meaning.consistency import inconsistent
 
         names = [channel.name for channel in self.spec.channels]
         found = {}

@@ -9,10 +9,10 @@ import pyarrow as pa
 from ingest.align.block import Block, Given
 from ingest.align.events import Cases, Origin, seen, sources_of
 from ingest.errors import TaskError
-from ingest.sections import select_sections
+from ingest.notes.sections import select_sections
+from ingest.notes.tokenizer import latest_tokens, load_tokenizer
 from ingest.statistics import StreamStatistics
 from ingest.task import TextStream
-from ingest.tokenizer import latest_tokens, load_tokenizer
 
 BETWEEN_NOTES = "\n\n"
 CASES_AT_ONCE = 512

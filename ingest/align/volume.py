@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.account.quarantine import Refusal
 from ingest.align.dicom_frame import Dicom, parse_dicom, stored_frame
 from ingest.align.volume_geometry import Grid, Plane, SliceRefusal, check_planes, stack
 from ingest.errors import InputError
-from ingest.quarantine import Refusal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from ingest.dicom_frames import Window
+    from ingest.dicom.frames import Window
 
 MAX_VOXELS = 1 << 28  # 268 million: 1,024 slices of 512 x 512
 AXIS_TOLERANCE = 0.02  # of the cosine between two axes of a NIfTI file
@@ -76,7 +76,7 @@ def read_dicom_series(paths: Sequence[Path], contents: Sequence[Callable[[], byt
 
 def read_nifti_volume(path: Path) -> Slices:
     """The volume of a NIfTI file. Raises Refusal or InputError."""
-    from ingest.nifti_files import read_nifti
+    from ingest.pictures.nifti import read_nifti
 
     values, affine = read_nifti(path)
     _check_voxels(values.shape)
@@ -100,8 +100,8 @@ class _Slice:
 
 
 def _one(path: Path, content: Callable[[], bytes], record: str) -> _Slice:
-    from ingest.dicom_frames import geometry, rescales
-    from ingest.dicom_header import dicom_errors
+    from ingest.dicom.frames import geometry, rescales
+    from ingest.dicom.header import dicom_errors
 
     try:
         dicom = parse_dicom(path, content())
@@ -129,7 +129,7 @@ def _one(path: Path, content: Callable[[], bytes], record: str) -> _Slice:
 
 
 def _multi_frame(dicom: Dicom) -> Slices:
-    from ingest.dicom_frames import geometry, rescales
+    from ingest.dicom.frames import geometry, rescales
 
     header, count = dicom.header, dicom.frames
     places = geometry(header, count)
@@ -197,7 +197,7 @@ def _display(
     header: "Dataset", frame: int, pixels: NDArray[Any]
 ) -> "tuple[bool, str, Window | None, tuple[float, float] | None]":
     """The last four fields of `Slices`. Numbers of 8 bits are made to be looked at, over their full range."""
-    from ingest.dicom_frames import window
+    from ingest.dicom.frames import window
 
     made_to_see = pixels.dtype == np.uint8 and header.get("BitsStored") == 8
     inverted = str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.quarantine import Refusal
+from ingest.account.quarantine import Refusal
 
 COSINE_TOLERANCE = 1e-3  # of a direction cosine: about 0.06 degrees
 SPACING_TOLERANCE = 0.02  # of the distance between slices

@@ -9,9 +9,9 @@ import numpy as np
 from ingest.align.filtering import band_pass, bridged, mask_at_rate, resample
 from ingest.align.spectrum import WINDOW_S, count_frames, log_mel, mel_filters
 from ingest.errors import TaskError
-from ingest.signal_files import read_recording
-from ingest.signal_quality import Quality, gaps, judge_recording
-from ingest.signals import Lead, factor_between
+from ingest.signals.files import read_recording
+from ingest.signals.quality import Quality, gaps, judge_recording
+from ingest.signals.signal import Lead, factor_between
 from ingest.statistics import StreamStatistics
 from ingest.task import AudioStream
 

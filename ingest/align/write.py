@@ -11,12 +11,12 @@ import numpy as np
 from ingest.align.block import Aligner
 from ingest.align.check import input_codes
 from ingest.align.events import Cases, Events
+from ingest.align.fit_statistics import Moments
 from ingest.align.report import Tally
 from ingest.align.request import Request
 from ingest.align.shard import StreamWriter, index_table
 from ingest.align.source import with_cases
 from ingest.files import write_parquet
-from ingest.fit_statistics import Moments
 from ingest.statistics import Statistics
 
 CHUNK = 2048  # cases aligned together: with the rows of a chunk of observations, what bounds memory

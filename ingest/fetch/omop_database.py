@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ingest.errors import InputError
 from ingest.files import replacing_folder
-from ingest.readers.omop_source import COLUMNS
-from ingest.readers.omop_tables import PERSON
+from ingest.readers.omop.source import COLUMNS
+from ingest.readers.omop.tables import PERSON
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.files import write_text
-from ingest.quarantine import Refusal
-from ingest.sources import SourceFile
 
 FATES = ("written", "held", "refused", "skipped")
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ingest.account.quarantine import Refusal
 from ingest.files import replacing_file
-from ingest.pictures import count_pages, displayed_picture, open_picture
+from ingest.pictures.files import count_pages, displayed_picture, open_picture
 from ingest.privacy.burned_in import has_text
 from ingest.privacy.dicom_files import MAX_FRAMES_SEEN, Box, Review
-from ingest.quarantine import Refusal
 
 if TYPE_CHECKING:
     from PIL import Image

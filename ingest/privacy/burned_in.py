@@ -170,6 +170,6 @@ def _shrunk(gray: Gray, step: int) -> Gray:
 
 
 def _class_name(dataset: "Dataset") -> str:
-    from ingest.dicom_kinds import sop_class
+    from ingest.dicom.kinds import sop_class
 
     return sop_class(dataset)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ingest.dicom_display import displayed_frame
-from ingest.dicom_header import DicomFile, dicom_errors, open_dicom
-from ingest.dicom_kinds import is_waveform, no_image, sop_class
-from ingest.dicom_pixels import decoded, located, missing_decoder, number_of_frames, syntax_name
+from ingest.account.quarantine import Refusal
+from ingest.dicom.display import displayed_frame
+from ingest.dicom.header import DicomFile, dicom_errors, open_dicom
+from ingest.dicom.kinds import is_waveform, no_image, sop_class
+from ingest.dicom.pixels import decoded, located, missing_decoder, number_of_frames, syntax_name
 from ingest.errors import InputError
 from ingest.files import replacing_file
 from ingest.privacy.burned_in import has_text, header_reason
 from ingest.privacy.dicom import Person, deidentify
 from ingest.privacy.keys import Keys
-from ingest.quarantine import Refusal
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

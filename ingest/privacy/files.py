@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.errors import InputError
-from ingest.mapping import Notes, Table, TableMapping
+from ingest.mapping.mapping import Notes, Table, TableMapping
 from ingest.privacy import record_files, tables, text_files
 from ingest.privacy.people import Pair, People
-from ingest.quarantine import Refusal
-from ingest.sources import SourceFile
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -97,7 +97,7 @@ def learn(found: Sorted, people: People, mapping: TableMapping | None) -> None:
 
 def learn_dicom(file: SourceFile, people: People) -> None:
     """The patient of an image and what they are called there."""
-    from ingest.dicom_header import dicom_errors, open_dicom
+    from ingest.dicom.header import dicom_errors, open_dicom
 
     with open_dicom(file.path) as opened:
         try:
@@ -111,12 +111,12 @@ def learn_dicom(file: SourceFile, people: People) -> None:
 
 def dicom_pair(dataset: "Dataset", issuer: str) -> Pair:
     """Issuer and identifier of an image's patient. Raises Refusal."""
-    from ingest.dicom_entry import _patient
+    from ingest.dicom.entry import _patient
 
     return _patient(dataset, issuer)[:2]
 
 
 def _is_nifti(file: SourceFile) -> bool:
-    from ingest.nifti_files import looks_like_nifti
+    from ingest.pictures.nifti import looks_like_nifti
 
     return looks_like_nifti(file.path, file.head)

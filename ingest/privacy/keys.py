@@ -8,7 +8,7 @@ import hmac
 import uuid
 from dataclasses import dataclass
 
-from ingest.identity import subject_number
+from ingest.identity.register import subject_number
 
 MAX_SHIFT_DAYS = 365
 ISSUER = "urn:telltale:pseudonym"  # of pseudonyms, wherever they stand: so that images and records stay of one person

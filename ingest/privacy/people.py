@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingest.account.quarantine import Refusal
 from ingest.privacy.dicom import Person
 from ingest.privacy.keys import Keys
 from ingest.privacy.notes import Known
-from ingest.quarantine import Refusal
 
 Node = dict[str, Any]
 Pair = tuple[str, str]  # issuer, identifier

@@ -8,14 +8,14 @@ from typing import Any
 
 import orjson
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile, inside
 from ingest.files import replacing_file
 from ingest.privacy.account import Account
 from ingest.privacy.notes import Scrubber
 from ingest.privacy.people import People
 from ingest.privacy.records import Records
-from ingest.quarantine import Refusal
-from ingest.readers.fhir_files import FULL_URL, chunks, document, document_records, is_lines, parsed
-from ingest.sources import SourceFile, inside
+from ingest.readers.fhir.files import FULL_URL, chunks, document, document_records, is_lines, parsed
 
 FORMAT = "FHIR"
 Node = dict[str, Any]

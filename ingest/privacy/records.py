@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from ingest.account.quarantine import Refusal
 from ingest.privacy.keys import ISSUER, Keys
 from ingest.privacy.notes import Known, Scrubber
 from ingest.privacy.people import Pair, People
 from ingest.privacy.record_rules import CODES, DROPPED, MEASURES, OF_PEOPLE_AND_PLACES, TEXTS, TYPES
-from ingest.quarantine import Refusal
-from ingest.readers.fhir_types import is_type
+from ingest.readers.fhir.types import is_type
 
 Node = dict[str, Any]
 MAX_DEPTH = 48

@@ -20,9 +20,12 @@ from typing import Any
 import orjson
 import yaml
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile, find_files
 from ingest.errors import InputError
 from ingest.files import write_json, write_text
-from ingest.mapping import Table, TableMapping, load_mapping
+from ingest.mapping.mapping import Table, TableMapping, load_mapping
+from ingest.meaning.times import parse_zone
 from ingest.privacy import assets, files
 from ingest.privacy.account import Account, Report
 from ingest.privacy.dicom_files import Review, write_without_person
@@ -32,9 +35,6 @@ from ingest.privacy.record_files import RecordFiles
 from ingest.privacy.reviews import read_reviews
 from ingest.privacy.tables import Tables
 from ingest.privacy.text_files import TextFiles
-from ingest.quarantine import Refusal
-from ingest.sources import SourceFile, find_files
-from ingest.times import parse_zone
 
 REPORT = "report.json"
 _UNFINISHED = {"state": "unfinished"}

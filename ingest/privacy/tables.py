@@ -14,19 +14,19 @@ from typing import Any
 
 import numpy as np
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile, inside
 from ingest.files import replacing_file
-from ingest.mapping import Subject, Table, Time
-from ingest.mapping_table import CodeCell, Column, UnitCell
+from ingest.mapping.mapping import Subject, Table, Time
+from ingest.mapping.table import CodeCell, Column, UnitCell
 from ingest.privacy.account import Account
 from ingest.privacy.keys import ISSUER
 from ingest.privacy.notes import Scrubber
 from ingest.privacy.people import Pair, People
-from ingest.quarantine import Refusal
-from ingest.readers.table_cells import as_text
-from ingest.readers.table_files import column_names, read_rows
-from ingest.readers.table_rows import Rows
-from ingest.readers.table_times import Times, parse_times
-from ingest.sources import SourceFile, inside
+from ingest.readers.table.cells import as_text
+from ingest.readers.table.files import column_names, read_rows
+from ingest.readers.table.rows import Rows
+from ingest.readers.table.times import Times, parse_times
 
 FORMAT = "table"
 _SUBJECT = "subject"

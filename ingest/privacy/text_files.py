@@ -6,16 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.files import write_text
-from ingest.mapping import Notes
+from ingest.mapping.mapping import Notes
 from ingest.privacy.account import Account
 from ingest.privacy.keys import ISSUER
 from ingest.privacy.notes import Scrubber
 from ingest.privacy.people import People
 from ingest.privacy.records import moved
-from ingest.quarantine import Refusal
 from ingest.readers.notes import _decoded
-from ingest.sources import SourceFile
 
 FORMAT = "note"
 _FILE_TIME = "%Y%m%dT%H%M%S%f"

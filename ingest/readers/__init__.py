@@ -5,10 +5,14 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from ingest.delivery.sources import SourceFile
 from ingest.intake import Intake
-from ingest.mapping import TableMapping
-from ingest.readers import dicom, fhir, fhir_xml, image, meds, notes, omop, recording, sound, table
-from ingest.sources import SourceFile
+from ingest.mapping.mapping import TableMapping
+from ingest.readers import dicom, image, meds, notes, recording, sound
+from ingest.readers.fhir import reader as fhir
+from ingest.readers.fhir import xml_reader as fhir_xml
+from ingest.readers.omop import reader as omop
+from ingest.readers.table import reader as table
 
 __all__ = ["READERS", "Reader"]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.errors import InputError
 from ingest.intake import ALREADY, Intake
-from ingest.quarantine import Refusal
-from ingest.sources import SourceFile
 
 
 @contextmanager

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 import orjson
 import pyarrow as pa
 
-from ingest.dicom_conflicts import Contests, check_claim, remember_used
-from ingest.dicom_directory import missing_files
-from ingest.dicom_entry import read_entry
-from ingest.dicom_gathered import Gathered, Waiting
-from ingest.dicom_header import looks_like_dicom
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
+from ingest.dicom.conflicts import Contests, check_claim, remember_used
+from ingest.dicom.directory import missing_files
+from ingest.dicom.entry import read_entry
+from ingest.dicom.gathered import Gathered, Waiting
+from ingest.dicom.header import looks_like_dicom
+from ingest.dicom.trial_decoding import undecodable
 from ingest.errors import InputError
 from ingest.intake import ALREADY, Intake
-from ingest.mapping import TableMapping
+from ingest.mapping.mapping import TableMapping
+from ingest.meaning.times import DATE_NOTE
 from ingest.observations import ObservationColumns
-from ingest.quarantine import Refusal
-from ingest.sources import SourceFile
-from ingest.times import DATE_NOTE
-from ingest.trial_decoding import undecodable
 
 FORMAT = "DICOM"
 DIRECTORY = "DICOM directory"

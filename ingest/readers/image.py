@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ingest.delivery.sources import SourceFile
 from ingest.intake import Intake
-from ingest.mapping import TableMapping
-from ingest.nifti_files import check_nifti, looks_like_nifti
-from ingest.pictures import count_pages, open_picture
+from ingest.mapping.mapping import TableMapping
+from ingest.pictures.files import count_pages, open_picture
+from ingest.pictures.nifti import check_nifti, looks_like_nifti
 from ingest.readers.assets import checked, count_assets
-from ingest.sources import SourceFile
 
 FORMAT = "image"
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*")

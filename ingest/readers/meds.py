@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.errors import Complaint
 from ingest.intake import ALREADY, Intake
-from ingest.mapping import TableMapping
+from ingest.mapping.mapping import TableMapping
+from ingest.meaning.vocabulary import EMPTY
 from ingest.observations import SCHEMA
-from ingest.quarantine import Refusal
-from ingest.readers.table_cells import LARGEST_FLOAT32, mask
-from ingest.sources import SourceFile
-from ingest.vocabulary import EMPTY
+from ingest.readers.table.cells import LARGEST_FLOAT32, mask
 
 FORMAT = "MEDS"
 ISSUER_SUFFIX = "#meds"  # numbers of a MEDS dataset are its own: they never meet another source's

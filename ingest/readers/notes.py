@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.intake import ALREADY, Intake
-from ingest.mapping import Notes, TableMapping
+from ingest.mapping.mapping import Notes, TableMapping
+from ingest.meaning.times import localize, parse_iso
 from ingest.observations import ObservationColumns
-from ingest.quarantine import Refusal
-from ingest.sources import SourceFile
-from ingest.times import localize, parse_iso
 
 FORMAT = "note"
 MAX_NOTE_BYTES = 16 * 1024 * 1024

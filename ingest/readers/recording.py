@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ingest.account.quarantine import Refusal
+from ingest.delivery.sources import SourceFile
 from ingest.errors import InputError
 from ingest.intake import Intake
-from ingest.mapping import TableMapping
-from ingest.quarantine import Refusal
+from ingest.mapping.mapping import TableMapping
 from ingest.readers.assets import checked, count_asset
-from ingest.signal_files import companions, is_waveform, recording_facts
-from ingest.sources import SourceFile
+from ingest.signals.files import companions, is_waveform, recording_facts
 
 FORMAT = "recording"
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from ingest.delivery.sources import SourceFile
 from ingest.intake import Intake
-from ingest.mapping import TableMapping
+from ingest.mapping.mapping import TableMapping
 from ingest.readers.assets import checked, count_assets
-from ingest.sound_files import check_sound, is_sound
-from ingest.sources import SourceFile
+from ingest.signals.sound import check_sound, is_sound
 
 FORMAT = "sound"
 

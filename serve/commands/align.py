@@ -26,7 +26,7 @@ def run_align(workspace: Path, task: str, *, append: bool = False, resplit: bool
     """Align, and print what went in and what did not."""
     from ingest.align.build import align as build
     from ingest.catalogue import read_catalogue
-    from ingest.merges import subject_aliases
+    from ingest.identity.merges import subject_aliases
     from ingest.store import Observations
     from ingest.workspace import open_workspace
     from serve.console import progress, say, table

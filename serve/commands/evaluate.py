@@ -76,7 +76,7 @@ def read_truth(workspace: "Workspace", truth: Path, index: "object") -> "Mapping
     import pandas as pd
 
     from ingest.errors import InputError
-    from ingest.identity import IdentityRegister
+    from ingest.identity.register import IdentityRegister
 
     if not truth.is_file():
         raise InputError(str(truth), expected="the truth.parquet of a simulated hospital", got="no such file")

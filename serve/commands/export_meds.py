@@ -18,7 +18,7 @@ def export_meds(
     """Write all observations as a MEDS 0.4 dataset, which the tools of that standard read."""
     from importlib.metadata import version
 
-    from ingest.meds_export import export_meds as write
+    from ingest.exports.meds import export_meds as write
     from ingest.workspace import open_workspace
     from serve.console import say
     from serve.options import find_cohort, task_name

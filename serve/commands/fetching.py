@@ -12,7 +12,7 @@ from serve.console import progress, say
 from serve.exits import Refused
 
 if TYPE_CHECKING:
-    from ingest.reconciliation import Reconciliation
+    from ingest.account.reconciliation import Reconciliation
     from ingest.workspace import Workspace
 
 ALLOWED = "TELLTALE_ALLOWED_AE"

@@ -10,7 +10,7 @@ from serve.exits import Refused
 from serve.options import DEFAULT_WORKSPACE, WorkspaceOption, find_mapping, vocabulary
 
 if TYPE_CHECKING:
-    from ingest.reconciliation import Reconciliation
+    from ingest.account.reconciliation import Reconciliation
 
 
 def ingest(
@@ -84,10 +84,10 @@ def run_ingest(
     secret: bytes | None = None,
 ) -> "Reconciliation":
     """Ingest, and print the account."""
-    from ingest.mapping import load_mapping
+    from ingest.delivery.sources import find_files
+    from ingest.mapping.mapping import load_mapping
+    from ingest.meaning.times import parse_zone
     from ingest.run import ingest as read_in
-    from ingest.sources import find_files
-    from ingest.times import parse_zone
     from ingest.workspace import create_workspace
     from serve.console import bytes_progress, say
 

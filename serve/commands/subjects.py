@@ -9,7 +9,7 @@ from serve.options import DEFAULT_WORKSPACE, WorkspaceOption
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ingest.merges import Merges
+    from ingest.identity.merges import Merges
 
 app = typer.Typer(help="Subjects that are one person: merge, unmerge, list.", no_args_is_help=True)
 IssuerOption = Annotated[str, typer.Option(help="Who issued the identifiers.")]
@@ -26,7 +26,7 @@ def merge(
 ) -> None:
     """Read two subjects as one from now on. Their scores from before are stale; nothing of their history is lost."""
     from ingest.errors import TelltaleError
-    from ingest.merges import BY_HAND
+    from ingest.identity.merges import BY_HAND
     from ingest.workspace import alone, open_workspace
     from serve.console import say
 
@@ -73,7 +73,7 @@ def list_merges(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
 
 
 def _opened(workspace: "Path") -> "tuple[Path, Merges]":
-    from ingest.merges import Merges
+    from ingest.identity.merges import Merges
     from ingest.workspace import open_workspace
 
     folder = open_workspace(workspace).identities
@@ -83,7 +83,7 @@ def _opened(workspace: "Path") -> "tuple[Path, Merges]":
 def _subject(folder: "Path", issuer: str, identifier: str) -> int:
     """The subject of an identifier that is known. The message does not repeat it: messages are kept in logs."""
     from ingest.errors import TelltaleError
-    from ingest.identity import IdentityRegister
+    from ingest.identity.register import IdentityRegister
 
     subject = IdentityRegister(folder).known(issuer, identifier)
     if subject is None:

@@ -70,8 +70,8 @@ def _cases(cohort: "Cohort", subject: str, shown: str = "") -> list[str]:
 
 def _numbered(workspace: "Workspace", issuer: str, identifier: str) -> int:
     """The subject of an identifier, which no message repeats: it may be a person's number. Nothing is written."""
-    from ingest.identity import IdentityRegister
-    from ingest.merges import subject_aliases
+    from ingest.identity.merges import subject_aliases
+    from ingest.identity.register import IdentityRegister
 
     number = IdentityRegister(workspace.identities).subject_id(issuer, identifier)
     return subject_aliases(workspace.identities).get(number, number)

@@ -7,7 +7,7 @@ import typer
 from serve.options import vocabulary as built_in
 
 if TYPE_CHECKING:
-    from ingest.vocabulary import Quantity
+    from ingest.meaning.vocabulary import Quantity
 
 
 def vocabulary(
@@ -37,7 +37,7 @@ def vocabulary(
 
 
 def _lines(quantity: "Quantity") -> list[str]:
-    from ingest.vocabulary_units import PROPERTIES
+    from ingest.meaning.units import PROPERTIES
 
     lines = [f"{quantity.code}: {quantity.name}", f"  kept in {quantity.unit}, plausible {_range(quantity)}"]
     if quantity.property:

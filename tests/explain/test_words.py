@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from explain.words import MAX_WORDS, split_words
-from ingest.tokenizer import load_tokenizer
+from ingest.notes.tokenizer import load_tokenizer
 
 
 def words_of(text: str) -> list[tuple[str, int]]:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.account.progress import Progress
 from ingest.errors import InputError
-from ingest.progress import Progress
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace, create_workspace

@@ -13,7 +13,7 @@ import pytest
 from ingest.align.build import align
 from ingest.cohort import Cohort, open_cohort
 from ingest.errors import TelltaleError
-from ingest.merges import subject_aliases
+from ingest.identity.merges import subject_aliases
 from ingest.run import ingest
 from ingest.stale import MERGED, SUPERSEDED, changed_cases, stale_cases, stale_scores, superseded
 from ingest.store import Observations

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingest.account.ledger import Ledger
 from ingest.files import write_parquet
-from ingest.ledger import Ledger
 from ingest.observations import SCHEMA, ObservationColumns, concatenate
 from ingest.parts import in_order
 from ingest.store import Observations, read_observations

@@ -12,7 +12,7 @@ import soundfile
 from ingest.align.spectrum import FLOOR, log_mel, mel_filters
 from ingest.errors import TaskError
 from ingest.files import sha256_of
-from ingest.signal_files import recording_sha256
+from ingest.signals.files import recording_sha256
 
 RATE = 250
 ECG = {

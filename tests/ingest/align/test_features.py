@@ -225,7 +225,7 @@ def test_values_in_another_unit_are_converted_by_the_vocabulary_and_counted(
     people: Any, task_of: Any, aligned: Any
 ) -> None:
     """FAULTS 16: two codes of one analyte, one in amounts and one in mass, meet in the feature's unit."""
-    from ingest.vocabulary import Quantity, Vocabulary
+    from ingest.meaning.vocabulary import Quantity, Vocabulary
 
     words = Vocabulary(
         {

@@ -14,7 +14,7 @@ from ingest.align.dicom_frame import grey_frame, parse_dicom, stored_frame
 from ingest.align.image_files import Fault, File, ImageJob, Wanted, load_image
 from ingest.align.image_planes import Shown, fitted, read_shown
 from ingest.errors import InputError
-from ingest.pixels import read_frames, read_image
+from ingest.pictures.pixels import read_frames, read_image
 
 Write = Callable[..., Path]
 RNG = np.random.default_rng(0)

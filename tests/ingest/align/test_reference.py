@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from ingest.align.build import align
 from ingest.align.source import TableSource
 from ingest.cohort import Cohort, open_cohort
+from ingest.notes.tokenizer import load_tokenizer
 from ingest.observations import ObservationColumns
 from ingest.task import Task, parse_task
-from ingest.tokenizer import load_tokenizer
 
 START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 OWNERS = 12

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ingest.errors import TaskError
-from ingest.tokenizer import latest_tokens, load_tokenizer
+from ingest.notes.tokenizer import latest_tokens, load_tokenizer
 
 
 def notes(**more: Any) -> dict[str, Any]:

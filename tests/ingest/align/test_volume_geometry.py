@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.account.quarantine import Refusal
 from ingest.align.volume_geometry import Plane, SliceRefusal, check_planes, stack
-from ingest.quarantine import Refusal
 
 AXIAL = (1.0, 0, 0, 0, 1, 0)
 

@@ -9,7 +9,7 @@ from clinical.demo import make_ward
 from ingest.align.build import align
 from ingest.catalogue import read_catalogue
 from ingest.cohort import Cohort, open_cohort
-from ingest.identity import subject_number
+from ingest.identity.register import subject_number
 from ingest.privacy.keys import ISSUER, Keys
 from ingest.privacy.run import deidentify
 from ingest.run import ingest

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.reconciliation import Reconciliation
+from ingest.account.reconciliation import Reconciliation
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace

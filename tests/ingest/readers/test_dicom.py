@@ -21,10 +21,10 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from ingest.account.reconciliation import Reconciliation
 from ingest.catalogue import read_catalogue
 from ingest.errors import InputError
-from ingest.pixels import read_image
-from ingest.reconciliation import Reconciliation
+from ingest.pictures.pixels import read_image
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace

@@ -14,10 +14,10 @@ from meds import CodeMetadataSchema, DataSchema, DatasetMetadataSchema, SubjectS
 
 from ingest.cohort import Cohort
 from ingest.errors import TelltaleError
-from ingest.meds_export import export_meds
+from ingest.exports.meds import export_meds
+from ingest.meaning.vocabulary import Quantity, Vocabulary
 from ingest.run import ingest
 from ingest.store import read_observations
-from ingest.vocabulary import Quantity, Vocabulary
 from ingest.workspace import Workspace, create_workspace
 
 AT = dt.datetime(2026, 3, 1, 8)  # noqa: DTZ001 - MEDS stores UTC without a zone
@@ -128,7 +128,7 @@ def test_what_is_written_conforms_and_comes_back_the_same(
 
 
 def test_a_subject_is_never_in_two_files(workspace: Workspace, delivery: Path, tmp_path: Path) -> None:
-    import ingest.meds_export
+    import ingest.exports.meds
 
     n = 3000
     subjects = np.sort(np.random.default_rng(0).integers(0, 50, n))

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ingest.reconciliation import Reconciliation
+from ingest.account.reconciliation import Reconciliation
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace

@@ -9,7 +9,7 @@ import soundfile
 
 from ingest.catalogue import read_catalogue
 from ingest.run import ingest
-from ingest.signal_files import recording_sha256
+from ingest.signals.files import recording_sha256
 from ingest.store import read_observations
 from ingest.workspace import Workspace
 

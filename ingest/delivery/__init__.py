@@ -1,0 +1,1 @@
+"""What arrives: files found, archives unpacked within bounds, names as they may be shown."""

@@ -1,0 +1,1 @@
+"""What leaves: MEDS datasets, and CSV that no spreadsheet runs."""

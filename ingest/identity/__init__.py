@@ -1,0 +1,1 @@
+"""Who is who: keyed pseudonyms, the restricted table of identities, merged people."""

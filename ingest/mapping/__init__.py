@@ -1,0 +1,1 @@
+"""Mapping files: how columns become observations, and a first draft of one."""

@@ -1,0 +1,1 @@
+"""What codes, units, times and clocks mean."""

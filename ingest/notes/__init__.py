@@ -1,0 +1,1 @@
+"""Notes in any language: sections, negation and family history, tokens."""

@@ -1,0 +1,1 @@
+"""Images outside of DICOM: PNG, JPEG, TIFF and NIfTI as arrays."""

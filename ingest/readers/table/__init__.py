@@ -1,0 +1,1 @@
+"""Tables by a mapping: CSV, Excel, Parquet."""

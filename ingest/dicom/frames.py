@@ -6,8 +6,9 @@ at the top.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -108,21 +109,30 @@ def _holder(groups: Sequence["Dataset"], keyword: str, dataset: "Dataset") -> "D
 
 
 def _vector(dataset: "Dataset", keyword: str, length: int) -> Vector | None:
-    value = dataset.get(keyword)
-    if value is None or isinstance(value, str | float | int) or len(value) != length:
-        return None
-    numbers = tuple(float(number) for number in value)
-    return numbers if np.isfinite(numbers).all() else None
+    numbers = _numbers(dataset, keyword)
+    return numbers if len(numbers) == length > 1 and all(map(isfinite, numbers)) else None
 
 
 def _number(dataset: "Dataset", keyword: str) -> float | None:
     """The first number of an element; None where there is none."""
-    from pydicom.multival import MultiValue
+    numbers = _numbers(dataset, keyword, most=1)
+    return numbers[0] if numbers and isfinite(numbers[0]) else None
 
+
+def _numbers(dataset: "Dataset", keyword: str, most: int | None = None) -> Vector:
+    """The values of a numeric element: of its text where it is still that, for a header has a dozen in every slice."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+    from pydicom.dataelem import RawDataElement
+
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    item: Any = dataset.get_item(tag) if tag in dataset else None
+    if isinstance(item, RawDataElement) and item.value and (item.VR or dictionary_VR(tag)) in ("DS", "IS"):
+        try:
+            return tuple(map(float, item.value.split(b"\\")[:most]))
+        except ValueError:
+            pass  # an empty value among several, or no number: as pydicom has it
     value = dataset.get(keyword)
-    if isinstance(value, MultiValue):
-        value = value[0] if value else None
-    if value in (None, ""):
-        return None
-    number = float(value)
-    return number if np.isfinite(number) else None
+    if value is None or value == "":
+        return ()
+    return tuple(map(float, [value] if isinstance(value, str | float | int) else value[:most]))

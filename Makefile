@@ -7,7 +7,7 @@ PACKAGES := ingest models explain clinical driving serve
 # What nearly every command loads: compiled once here, for places where Python may not keep what it compiles.
 EAGER := numpy pandas pyarrow pydantic rich typer duckdb pydicom PIL jinja2 yaml
 
-.PHONY: demo dashboard test test-slow test-all check format setup clean
+.PHONY: demo dashboard test test-slow test-all search check format setup clean
 
 demo: setup  ## the whole of Telltale on a simulated hospital of 600 patients
 	$(BIN)/telltale demo run demo --patients 600
@@ -23,6 +23,9 @@ test-slow: setup  ## the tests that train for long, or drive a real browser
 	$(BIN)/pytest -m "slow and not gpu"
 
 test-all: test test-slow  ## all tests that need no GPU
+
+search: setup  ## the property tests with examples that they have never seen
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --hypothesis-profile search -m "not slow and not gpu" $$(grep -rl hypothesis tests --include='test_*.py')
 
 check: setup  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check .

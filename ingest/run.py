@@ -101,7 +101,8 @@ class _Run:
         if part is not None:
             self.part.write(staged)
             self.catalogue.commit()
-            summary = summarise(staged, self.workspace.images / part, self.part.folder)
+            titles = {code: quantity.name for code, quantity in intake.vocabulary.quantities.items()}
+            summary = summarise(staged, self.workspace.images / part, self.part.folder, titles)
         account = intake.report.reconcile(self.name, part, self.part.rows, summary, self.identity.bearing)
         self.quarantine.commit()
         if part is not None:

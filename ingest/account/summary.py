@@ -40,7 +40,7 @@ _SPAN = f"min(time) FILTER (code <> '{BIRTH_CODE}'), max(time) FILTER (code <> '
 class Row:
     """A modality or a code: how many observations of how many subjects, from when until when.
 
-    units, low, median, high: of numeric values; low and high are the 5th and 95th percentile (approximate). Months and
+    title: what a code is called in the vocabulary, empty where it has none. units, low, median, high: of numeric values; low and high are the 5th and 95th percentile (approximate). Months and
     values are left out where there are fewer than `FEW` subjects.
     """
 
@@ -49,6 +49,7 @@ class Row:
     subjects: int
     first: str
     last: str
+    title: str = ""
     units: tuple[str, ...] = ()
     low: float | None = None
     median: float | None = None
@@ -81,8 +82,11 @@ class Summary:
         return asdict(self)
 
 
-def summarise(part: Path, catalogue: Path, scratch: Path) -> Summary:
-    """Look through one part of the observation table, in bounded memory (`scratch`: a folder for what exceeds it)."""
+def summarise(part: Path, catalogue: Path, scratch: Path, titles: Mapping[str, str]) -> Summary:
+    """Look through one part of the observation table, in bounded memory (`scratch`: a folder for what exceeds it).
+
+    titles: what codes are called.
+    """
     import duckdb
 
     database = duckdb.connect(config={"memory_limit": MEMORY, "threads": 2, "temp_directory": str(scratch)})
@@ -101,8 +105,8 @@ def summarise(part: Path, catalogue: Path, scratch: Path) -> Summary:
             observations=totals[0],
             first=_month(totals[2], totals[1]),
             last=_month(totals[3], totals[1]),
-            modalities=_rows(database, "modality", 100),
-            codes=_rows(database, "code", CODES_SHOWN),
+            modalities=_rows(database, "modality", 100, {}),
+            codes=_rows(database, "code", CODES_SHOWN, titles),
             codes_in_all=codes_in_all,
         )
     except duckdb.Error as error:
@@ -123,7 +127,7 @@ def write_page(path: Path, account: "Reconciliation") -> None:
     write_text(path, environment.get_template(TEMPLATE).render(account=account, summary=account.summary))
 
 
-def _rows(database: "duckdb.DuckDBPyConnection", by: str, most: int) -> tuple[Row, ...]:
+def _rows(database: "duckdb.DuckDBPyConnection", by: str, most: int, titles: Mapping[str, str]) -> tuple[Row, ...]:
     found = database.execute(
         f"SELECT {by}, count(*), count(DISTINCT subject_id), {_SPAN}, "  # noqa: S608 - our own names
         "list(DISTINCT unit) FILTER (unit IS NOT NULL), approx_quantile(numeric_value, [0.05, 0.5, 0.95]) "
@@ -135,7 +139,8 @@ def _rows(database: "duckdb.DuckDBPyConnection", by: str, most: int) -> tuple[Ro
         if by == "code" and subjects >= FEW and quantiles is not None and quantiles[0] is not None:
             numbers = dict(zip(("low", "median", "high"), map(float, quantiles), strict=True))
         some = tuple(sorted(units or [])) if by == "code" else ()
-        rows.append(Row(name, observations, subjects, _month(first, subjects), _month(last, subjects), some, **numbers))
+        span = _month(first, subjects), _month(last, subjects)
+        rows.append(Row(name, observations, subjects, *span, titles.get(name, ""), some, **numbers))
     return tuple(rows)
 
 

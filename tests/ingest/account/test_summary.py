@@ -30,7 +30,9 @@ def found(tmp_path: Path) -> Summary:
     catalogue.add("aa", "/a", "image", modality="CT")
     catalogue.add("bb", "/b", "waveform", seconds=10.0)
     catalogue.commit()
-    return summarise(tmp_path / "part.parquet", tmp_path / "images" / "run.parquet", tmp_path)
+    return summarise(
+        tmp_path / "part.parquet", tmp_path / "images" / "run.parquet", tmp_path, {"LOINC//1": "first thing"}
+    )
 
 
 def test_modalities_are_counted_with_the_subjects_who_have_them(found: Summary) -> None:
@@ -46,6 +48,7 @@ def test_modalities_are_counted_with_the_subjects_who_have_them(found: Summary) 
 def test_codes_have_units_and_quantiles_where_they_have_numbers(found: Summary) -> None:
     codes = {row.name: row for row in found.codes}
     assert (codes["LOINC//1"].units, codes["LOINC//1"].median) == (("mg/L",), 4.0)
+    assert (codes["LOINC//1"].title, codes["GENDER"].title) == ("first thing", "")
     assert (codes["GENDER"].units, codes["GENDER"].median) == ((), None)
     assert found.codes_in_all == len(codes) == 5
 
@@ -56,7 +59,7 @@ def test_of_few_subjects_only_counts_are_told(found: Summary) -> None:
 
 
 def test_an_absent_catalogue_leaves_assets_without_a_kind(tmp_path: Path, found: Summary) -> None:
-    again = summarise(tmp_path / "part.parquet", tmp_path / "images" / "none.parquet", tmp_path)
+    again = summarise(tmp_path / "part.parquet", tmp_path / "images" / "none.parquet", tmp_path, {})
     assert {"image CT", "image ECG"} <= {row.name for row in again.modalities}
 
 
@@ -69,5 +72,5 @@ def test_the_page_escapes_what_it_shows(tmp_path: Path, found: Summary) -> None:
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<img" not in page
     assert "&lt;img onerror" in page
-    assert all(text in page for text in ("image CT", "88%", "LOINC//1"))
+    assert all(text in page for text in ("image CT", "88%", "LOINC//1", "first thing"))
     assert "http" not in page

@@ -3,6 +3,7 @@
 Exit codes: 0 all well; 1 a failure, told in one line; 2 done, but some records were refused.
 """
 
+import errno
 import os
 import sys
 
@@ -74,6 +75,9 @@ def main() -> None:
     except TelltaleError as error:
         fail(str(error))
     except OSError as error:
+        if _is_full(error):
+            where = f" for {error.filename}" if error.filename else ""
+            fail(f"no room is left on the disk{where}; nothing half-written is kept: make room, run the same again")
         fail(f"{error.filename or 'input or output'}: {error.strerror or type(error).__name__}")
     except Exception as error:  # the outermost boundary: no traceback, which could show a patient
         if os.environ.get("TELLTALE_DEBUG"):
@@ -81,8 +85,16 @@ def main() -> None:
         fail(f"unexpected {type(error).__name__}: a defect of Telltale; TELLTALE_DEBUG=1 shows where")
 
 
+def _is_full(error: OSError) -> bool:
+    """Whether a disk, a quota or a limit on files is exhausted; Arrow says so in words only."""
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return error.errno in numbers or any(f"[errno {number}]" in str(error) for number in numbers)
+
+
 def fail(message: str, code: int = 1) -> None:
     """Say what went wrong in one line on standard error, and stop."""
+    if not os.environ.get("TELLTALE_DEBUG"):
+        sys.unraisablehook = lambda _: None  # a writer that cannot be closed, either: one line is enough
     print("telltale: " + " ".join(message.split()), file=sys.stderr)
     raise SystemExit(code)
 

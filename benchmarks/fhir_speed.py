@@ -1,6 +1,7 @@
 """How fast FHIR is read, beside parsing its JSON alone: `python benchmarks/fhir_speed.py [folder]` prints JSON.
 
-Without a folder it makes a bulk export of vital signs and laboratory results, a line each as servers write them.
+Without a folder it makes two bulk exports, a line each as servers write them: vital signs and laboratory results; and
+what else a record holds (encounters, problems, procedures, prescriptions, blood pressures, coded findings).
 """
 
 import json
@@ -29,7 +30,7 @@ from ingest.readers.fhir import pool as fhir_pool
 from ingest.readers.fhir import reader as fhir
 from ingest.workspace import create_workspace
 
-LINES = 600_000
+LINES = {"measurements": 600_000, "events": 300_000}
 PATIENTS = 500
 # LOINC code, display, UCUM unit, lowest, highest value made
 MEASURED = (
@@ -46,42 +47,51 @@ MEASURED = (
 )
 
 
-def measure(
-    folder: Path | None = None, *, lines: int = LINES, repeats: int = 3, vocabulary: Vocabulary = EMPTY
-) -> dict[str, object]:
+def measure(folder: Path | None = None) -> dict[str, object]:
+    """The figures of `compare`, of a folder or of each export that is made."""
+    if folder is not None:
+        return compare(folder)
+    found: dict[str, object] = {}
+    for name, lines in LINES.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            found[name] = compare(write_export(Path(scratch) / "export", name, lines))
+    return found
+
+
+def compare(source: Path, *, repeats: int = 3, vocabulary: Vocabulary = EMPTY) -> dict[str, object]:
     """Seconds of parsing alone (orjson, one core) and of reading to observation batches, by one process and by as many
     as reading takes; each the best of `repeats`. ratio: reading's speed as a share of parsing's."""
+    files = [path for path in sorted(source.rglob("*.ndjson")) if fhir.accepts(SourceFile(path, source))]
+    parsing, alone, reading = [], [], []
+    rows = 0
     with tempfile.TemporaryDirectory() as scratch:
-        source = folder or write_export(Path(scratch) / "export", lines)
-        files = [path for path in sorted(source.rglob("*.ndjson")) if fhir.accepts(SourceFile(path, source))]
-        parsing, alone, reading = [], [], []
-        rows = 0
         for turn in range(repeats):
             parsing.append(_seconds_of_parsing(files))
             seconds, rows = _seconds_of_reading(files, source, Path(scratch) / f"a{turn}", vocabulary, processes=1)
             alone.append(seconds)
             seconds, _ = _seconds_of_reading(files, source, Path(scratch) / f"b{turn}", vocabulary, processes=None)
             reading.append(seconds)
-        return {
-            "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
-            "observations": rows,
-            "parse_seconds": round(min(parsing), 3),
-            "read_one_process_seconds": round(min(alone), 3),
-            "read_seconds": round(min(reading), 3),
-            "ratio_one_process": round(min(parsing) / min(alone), 3),
-            "ratio": round(min(parsing) / min(reading), 3),
-        }
+    return {
+        "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
+        "observations": rows,
+        "parse_seconds": round(min(parsing), 3),
+        "read_one_process_seconds": round(min(alone), 3),
+        "read_seconds": round(min(reading), 3),
+        "ratio_one_process": round(min(parsing) / min(alone), 3),
+        "ratio": round(min(parsing) / min(reading), 3),
+    }
 
 
-def write_export(folder: Path, lines: int) -> Path:
-    """A bulk export of Patients and Observations."""
+def write_export(folder: Path, name: str, lines: int) -> Path:
+    """A bulk export of Patients and of what `LINES` names."""
     generator = random.Random(0)  # noqa: S311 - made data, the same every time
     folder.mkdir(parents=True)
     people = [str(uuid.UUID(int=generator.getrandbits(128))) for _ in range(PATIENTS)]
     with (folder / "Patient.000.ndjson").open("wb") as file:
         file.writelines(orjson.dumps(_patient(person)) + b"\n" for person in people)
-    with (folder / "Observation.000.ndjson").open("wb") as file:
-        file.writelines(orjson.dumps(each) + b"\n" for each in _observations(people, lines, generator))
+    made = _observations if name == "measurements" else _events
+    with (folder / f"{name}.000.ndjson").open("wb") as file:
+        file.writelines(orjson.dumps(each) + b"\n" for each in made(people, lines, generator))
     return folder
 
 
@@ -165,6 +175,46 @@ def _observations(people: list[str], lines: int, generator: random.Random) -> It
                 "code": unit,
             },
         }
+
+
+def _events(people: list[str], lines: int, generator: random.Random) -> Iterator[dict[str, object]]:
+    """Of each kind the same number, in turns."""
+    snomed, clinic = "http://snomed.info/sct", "http://terminology.hl7.org/CodeSystem/v3-ActCode"
+
+    def concept(code: str, display: str, system: str = snomed) -> dict[str, object]:
+        return {"coding": [{"system": system, "code": code, "display": display}], "text": display}
+
+    def pressure(code: str, display: str, value: int) -> dict[str, object]:
+        quantity = {"value": value, "unit": "mm[Hg]", "system": "http://unitsofmeasure.org", "code": "mm[Hg]"}
+        return {"code": concept(code, display, "http://loinc.org"), "valueQuantity": quantity}
+
+    for number in range(lines):
+        start = f"2025-{generator.randrange(1, 13):02d}-{generator.randrange(1, 28):02d}T"
+        start += f"{generator.randrange(22):02d}:{generator.randrange(60):02d}:16"
+        end, start = f"{start[:11]}23:40:16+01:00", f"{start}+01:00"
+        kinds: list[dict[str, object]] = [
+            {"resourceType": "Encounter", "status": "finished", "class": {"system": clinic, "code": "AMB"},
+             "type": [concept("185347001", "Encounter for problem (procedure)")],
+             "period": {"start": start, "end": end},
+             "location": [{"location": {"reference": "Location/17", "display": "Ward"}}]},
+            {"resourceType": "Condition", "code": concept("44054006", "Diabetes mellitus type 2 (disorder)"),
+             "clinicalStatus": concept("active", "Active"), "onsetDateTime": start, "recordedDate": end,
+             "verificationStatus": concept("confirmed", "Confirmed")},
+            {"resourceType": "Procedure", "status": "completed", "code": concept("171207006", "Screening (procedure)"),
+             "performedPeriod": {"start": start, "end": end}},
+            {"resourceType": "MedicationRequest", "status": "active", "intent": "order", "authoredOn": start,
+             "medicationCodeableConcept": concept("314076", "lisinopril 10 MG Oral Tablet")},
+            {"resourceType": "Observation", "status": "final", "effectiveDateTime": start, "issued": end,
+             "code": concept("85354-9", "Blood pressure panel", "http://loinc.org"),
+             "component": [pressure("8480-6", "Systolic", 120), pressure("8462-4", "Diastolic", 80)]},
+            {"resourceType": "Observation", "status": "final", "effectiveDateTime": start, "issued": end,
+             "code": concept("72166-2", "Tobacco smoking status", "http://loinc.org"),
+             "valueCodeableConcept": concept("266919005", "Never smoked tobacco (finding)")},
+        ]  # fmt: skip
+        yield {
+            **kinds[number % len(kinds)], "id": str(uuid.UUID(int=generator.getrandbits(128))),
+            "subject": {"reference": f"Patient/{generator.choice(people)}"},
+        }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
-"""Real data by the ordinary commands: dermoscopy (HAM10000) and COVID-19 radiographs. Prints JSON.
+"""Real data by the ordinary commands: dermoscopy, COVID-19 radiographs, intensive care. Prints JSON.
 
     python benchmarks/real_data.py ham10000 PATH/skin-ham10000 [--folder DIR]
     python benchmarks/real_data.py covid-icu PATH/covid-cxr [--folder DIR]
+    python benchmarks/real_data.py physionet2012-mortality PATH/icu-physionet2012 [--folder DIR]
+    python benchmarks/real_data.py eicu-mortality PATH/icu-eicu-demo [--folder DIR]
+    python benchmarks/real_data.py yaib-mortality PATH/icu-eicu-demo/hourly/mortality24 [--folder DIR]
 
 Runs `telltale ingest`, `align`, `train` and `evaluate` with the built-in task and mapping, and reports the test split's
 measures with their intervals. The pseudonym key is fixed, so the split is the same each time.
@@ -15,7 +18,13 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-MAPPINGS = {"ham10000": "ham10000", "covid-icu": "covid-cxr"}
+MAPPINGS = {
+    "ham10000": "ham10000",
+    "covid-icu": "covid-cxr",
+    "physionet2012-mortality": "physionet2012",
+    "eicu-mortality": "eicu-demo",
+    "yaib-mortality": "yaib-eicu",
+}
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
 """A part of the observation table, written in bounded memory however much comes: sorted runs, then merged.
 
-Rows wait in memory until there are many, are sorted and set aside; at the end the runs are merged, one range of
-subjects after the other. So a part is in the order that MEDS asks for, subject by subject.
+Rows wait in memory until there are many, are sorted and set aside as a run; runs are merged as soon as there are
+`FAN_IN` of a level, and all at the end, one range of subjects after the other. So a part is in the order that MEDS asks
+for, subject by subject, and what a merge holds is the rows of one range, however many runs there were.
 """
 
 import shutil
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,20 +18,22 @@ import pyarrow.parquet as pq
 from ingest.files import replacing_file
 from ingest.observations import SCHEMA, microseconds
 
-MAX_ROWS = 65_536
+MAX_ROWS = 32_768
 MAX_BYTES = 32 * 1024 * 1024
 ROW_GROUP = 32_768
 SPILL_BATCH = 8_192
+FAN_IN = 16
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A sorted run set aside: an Arrow file of batches, with the first and last subject of each."""
+    """A sorted run set aside: an Arrow file of batches, with the first and last subject of each, and how many rows it
+    counts as."""
 
     path: Path
     first: tuple[int, ...]
     last: tuple[int, ...]
-    rows: tuple[int, ...]
+    weight: tuple[int, ...]
 
 
 @dataclass
@@ -41,24 +45,26 @@ class PartWriter:
     _waiting: list[pa.RecordBatch] = field(default_factory=list)
     _waiting_rows: int = 0
     _waiting_bytes: int = 0
-    _runs: list[_Run] = field(default_factory=list)
+    _levels: list[list[_Run]] = field(default_factory=list)  # runs, then what `FAN_IN` of those became, and so on
+    _files: int = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Take some rows."""
         assert batch.schema.equals(SCHEMA), f"not an observation batch: {batch.schema}"
-        if not batch.num_rows:
-            return
-        self._waiting.append(batch)
         self.rows += batch.num_rows
-        self._waiting_rows += batch.num_rows
-        self._waiting_bytes += batch.get_total_buffer_size()
-        if self._waiting_rows >= MAX_ROWS or self._waiting_bytes >= MAX_BYTES:
-            self._set_aside()
+        while len(batch):
+            piece = batch.slice(0, MAX_ROWS - self._waiting_rows)
+            batch = batch.slice(len(piece))
+            self._waiting.append(piece)
+            self._waiting_rows += len(piece)
+            self._waiting_bytes += piece.nbytes
+            if self._waiting_rows >= MAX_ROWS or self._waiting_bytes >= MAX_BYTES:
+                self._set_aside()
 
     def write(self, path: Path) -> None:
         """Write all rows, in order, as one file that appears whole or not at all."""
         with replacing_file(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for table in filter(len, self._merged()):
+            for table in self._merged():
                 writer.write_table(table, row_group_size=ROW_GROUP)
 
     def close(self) -> None:
@@ -71,37 +77,64 @@ class PartWriter:
         return table
 
     def _set_aside(self) -> None:
-        table = self._sorted_waiting()
         self.folder.mkdir(exist_ok=True, mode=0o700)
-        path = self.folder / f"{len(self._runs):05d}.arrow"
+        self._keep(0, self._run_of([self._sorted_waiting()]))
+
+    def _keep(self, level: int, run: _Run) -> None:
+        if level == len(self._levels):
+            self._levels.append([])
+        self._levels[level].append(run)
+        if len(self._levels[level]) == FAN_IN:
+            runs, self._levels[level] = self._levels[level], []
+            self._keep(level + 1, self._run_of(_merged(runs)))
+            for merged in runs:
+                merged.path.unlink()
+
+    def _run_of(self, tables: Iterable[pa.Table]) -> _Run:
+        """A run of tables that are in order."""
+        path = self.folder / f"{self._files:05d}.arrow"
+        self._files += 1
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        spans = []
+        batches = []
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA, options=options) as writer:
-            for batch in table.combine_chunks().to_batches(max_chunksize=SPILL_BATCH):
-                subjects = batch.column(0)
-                spans.append((subjects[0].as_py(), subjects[-1].as_py(), batch.num_rows))
-                writer.write_batch(batch)
-        first, last, rows = zip(*spans, strict=True)
-        self._runs.append(_Run(path, first, last, rows))
+            for table in tables:
+                each = max(1, min(SPILL_BATCH, SPILL_BATCH * len(table) // max(_weight(table), 1)))
+                for batch in table.to_batches(max_chunksize=each):
+                    subjects = batch.column(0)
+                    batches.append((subjects[0].as_py(), subjects[-1].as_py(), _weight(batch)))
+                    writer.write_batch(batch)
+        first, last, weight = zip(*batches, strict=True)
+        return _Run(path, first, last, weight)
 
     def _merged(self) -> Iterator[pa.Table]:
-        if not self._runs:
+        if not self._levels:
             yield self._sorted_waiting()
             return
         if self._waiting:
             self._set_aside()
-        readers = [pa.ipc.open_file(pa.OSFile(str(run.path))) for run in self._runs]
-        batches = [batch for run in self._runs for batch in zip(run.last, run.rows, strict=True)]
-        for low, high in spans(batches, MAX_ROWS):
-            parts = [
-                reader.get_batch(number)
-                for run, reader in zip(self._runs, readers, strict=True)
-                for number in range(len(run.rows))
-                if run.last[number] > low and run.first[number] <= high
-            ]
-            table = pa.Table.from_batches(parts, schema=SCHEMA)
-            subject = table["subject_id"]
-            yield in_order(table.filter(pc.and_(pc.greater(subject, low), pc.less_equal(subject, high))))
+        yield from _merged([run for level in self._levels for run in level])
+
+
+def _merged(runs: list[_Run]) -> Iterator[pa.Table]:
+    """The rows of several runs in order, a range of subjects at a time."""
+    readers = [pa.ipc.open_file(pa.OSFile(str(run.path))) for run in runs]
+    batches = [batch for run in runs for batch in zip(run.last, run.weight, strict=True)]
+    for low, high in spans(batches, MAX_ROWS):
+        parts = []
+        for run, reader in zip(runs, readers, strict=True):
+            for number in range(bisect_right(run.last, low), bisect_right(run.first, high)):
+                batch = reader.get_batch(number)
+                subject = batch.column(0)
+                parts.append(batch.filter(pc.and_(pc.greater(subject, low), pc.less_equal(subject, high))))
+        table = pa.Table.from_batches(parts, schema=SCHEMA)
+        del parts
+        if len(table):
+            yield in_order(table)
+
+
+def _weight(rows: pa.Table | pa.RecordBatch) -> int:
+    """How many rows these count as: long texts count as several, so that as much memory is held of them."""
+    return max(len(rows), int(rows.nbytes) * MAX_ROWS // MAX_BYTES)
 
 
 def spans(groups: Iterable[tuple[int, int]], rows: int) -> Iterator[tuple[int, int]]:

@@ -22,11 +22,12 @@ from ingest.errors import InputError
 from ingest.files import publish, write_json
 from ingest.identity.register import IdentityRegister
 from ingest.intake import Intake
+from ingest.machine import giving_memory_back
 from ingest.mapping.mapping import TableMapping, load_mapping
 from ingest.meaning.times import parse_zone
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.parts import PartWriter
-from ingest.readers import READERS
+from ingest.readers.registry import READERS
 from ingest.workspace import Workspace, alone
 
 _SUFFIXES = {".ndjson", ".parquet", ".dcm", ".nii", ".dat", ".md", ".yaml", ".yml", ".log", ".db", ".gz", ".zip", ".7z"}
@@ -47,12 +48,12 @@ def ingest(
 
     `mapping` says what tables and notes mean; `issuer` is who gave identifiers that do not say so themselves;
     `timezone` is the zone of times without one; `vocabulary` says what codes and units mean. What was ingested before
-    is recognised by its content and skipped. Memory does not grow with the delivery.
+    is recognised by its content and skipped.
     Raises InputError, with nothing written, where a source is missing or a mapping does not fit.
     """
     zone = parse_zone(timezone)
     meaning = load_mapping(mapping) if mapping else None
-    with alone(workspace):
+    with alone(workspace), giving_memory_back():
         _sweep(workspace)
         files = find_files(sources, workspace.root, unpacked=workspace.unpacked)
         if meaning is not None:
@@ -144,7 +145,7 @@ def _read_all(files: Sequence[SourceFile], intake: Intake, part: PartWriter, tra
         kind = "archive" if file.refusal else "other"
         intake.report.see(kind)
         if file.refusal:
-            intake.report.refuse(kind, file.refusal.complaint(file.name, ""))
+            intake.report.refuse(kind, file.refusal.complaint(file.name, ""), file.path)
         else:
             intake.report.skip(kind, file.problem or _why_strange(file))
     tracker.finish(strange)

@@ -60,7 +60,7 @@ class Ledger:
         if not (folder / NAME).exists():
             (folder / NAME).touch(mode=0o600)  # it holds identifiers of records
         self._database = sqlite3.connect(folder / NAME, isolation_level=None)
-        self._database.execute("PRAGMA cache_size = -16384")  # KiB
+        self._database.execute("PRAGMA cache_size = -4096")  # KiB
         self._database.executescript(_TABLES)
         _forget_unmade(self._database, parts)
         self._database.execute("BEGIN IMMEDIATE")

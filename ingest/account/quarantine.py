@@ -1,7 +1,7 @@
 """What is refused is kept: every refused record with what was wrong with it, in a folder that only its owner may read.
 
 quarantine/<run>/refused.jsonl   a line per refusal: file, record, field, expected, got, hint, and the raw record
-quarantine/<run>/files/          copies of whole files that were refused (images)
+quarantine/<run>/files/          copies of whole files that were refused (images, notes, archives), up to MAX_COPIED_BYTES
 """
 
 import json
@@ -44,6 +44,7 @@ class Quarantine:
         self._staging: Path | None = None
         self._lines: TextIOWrapper | None = None
         self._copies = 0
+        self._latest: tuple[Path, str] | None = None  # file and its copy: an archive has several members refused
 
     def keep(self, complaint: Complaint, raw: str | Path | None) -> None:
         """Keep a complaint with the raw record (text) or a copy of the raw file (a path)."""
@@ -79,6 +80,8 @@ class Quarantine:
 
     def _copy(self, file: Path) -> str | None:
         assert self._staging is not None
+        if self._latest is not None and self._latest[0] == file:
+            return self._latest[1]
         if not file.is_file() or file.stat().st_size > MAX_COPIED_BYTES:
             return None
         self._copies += 1
@@ -86,7 +89,8 @@ class Quarantine:
         copies.mkdir(exist_ok=True, mode=0o700)
         name = f"{self._copies:06d}{file.suffix[:8]}"
         shutil.copyfile(file, copies / name)
-        return f"files/{name}"
+        self._latest = file, f"files/{name}"
+        return self._latest[1]
 
 
 def sweep(folder: Path) -> None:

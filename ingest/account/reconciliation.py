@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ingest.account.quarantine import Quarantine
 from ingest.account.summary import Summary
-from ingest.delivery.shown_names import Bearing, without_persons
+from ingest.delivery.shown_names import Bearing, all_without_persons
 from ingest.errors import Complaint
 
 MAX_SHOWN_REFUSALS = 1000
@@ -133,7 +133,8 @@ class Report:
             for name, seen in sorted(self._seen.items())
             if seen
         }
-        refusals = tuple(replace(each, file=without_persons(each.file, known)) for each in self._refusals)
+        shown = all_without_persons([each.file for each in self._refusals], known)
+        refusals = tuple(replace(each, file=shown[each.file]) for each in self._refusals)
         totals = (counter.total() for counter in (self._seen, self._used, self._refused, self._skipped))
         return Reconciliation(
             run, part, Count(*totals), by_format, dict(sorted(self._reasons.items())),

@@ -40,8 +40,9 @@ _SPAN = f"min(time) FILTER (code <> '{BIRTH_CODE}'), max(time) FILTER (code <> '
 class Row:
     """A modality or a code: how many observations of how many subjects, from when until when.
 
-    title: what a code is called in the vocabulary, empty where it has none. units, low, median, high: of numeric values; low and high are the 5th and 95th percentile (approximate). Months and
-    values are left out where there are fewer than `FEW` subjects.
+    title: what a code is called in the vocabulary, empty where it has none. units, low, median, high: of numeric
+    values; low and high are the 5th and 95th percentile (approximate). Months and values are left out where there are
+    fewer than `FEW` subjects.
     """
 
     name: str

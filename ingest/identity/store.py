@@ -4,9 +4,10 @@
 is not there yet is made by the first `save`.
 """
 
+import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ CREATE TABLE IF NOT EXISTS claim (
     subject INTEGER PRIMARY KEY, names TEXT NOT NULL, birth_date TEXT NOT NULL, sex TEXT NOT NULL,
     by_image INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS mention (identifier TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-_KEPT = 50_000  # lookups remembered
+_MENTIONED = "SELECT identifier FROM mention WHERE identifier IN (SELECT value FROM json_each(?))"
+_KEPT = 20_000  # lookups remembered
+_CACHE = "PRAGMA cache_size = -4096"  # KiB
 
 Key = tuple[str, str]
 StoredClaim = tuple[tuple[str, ...], str, str, bool]  # names, birth date, sex, whether images alone said it
@@ -41,9 +45,11 @@ class IdentityStore:
         self._new = not self._path.is_file()
         # An empty name: a database of our own that SQLite keeps aside and removes.
         self._database = sqlite3.connect("" if self._new else self._path, isolation_level=None)
-        self._database.execute("PRAGMA cache_size = -16384")  # KiB
+        self._database.execute(_CACHE)
         self._database.executescript(_TABLES)
         self._subjects: dict[Key, int | None] = {}
+        self._issuers: set[str] | None = None
+        self._mentioned: set[str] = set()
         self._writing = False
 
     def subject(self, issuer: str, identifier: str) -> int | None:
@@ -59,6 +65,14 @@ class IdentityStore:
         if self.subject(issuer, identifier) is None:
             self._write("INSERT INTO identifier VALUES (?, ?, ?)", (issuer, identifier, subject))
             self._remember((issuer, identifier), subject)
+            if self._issuers is not None:
+                self._issuers.add(issuer)
+
+    def issuers(self) -> frozenset[str]:
+        """All who gave identifiers that are known."""
+        if self._issuers is None:
+            self._issuers = {issuer for (issuer,) in self._database.execute("SELECT DISTINCT issuer FROM identifier")}
+        return frozenset(self._issuers)
 
     def reference(self, issuer: str, reference: str) -> tuple[int | None] | None:
         """(whom a reference means), the subject being None where it means several; None where it is not known."""
@@ -84,17 +98,20 @@ class IdentityStore:
         """Take back what was said of a subject."""
         self._write("DELETE FROM claim WHERE subject = ?", (subject,))
 
-    def identifiers(self) -> Iterator[tuple[str, str, int]]:
-        """(issuer, identifier, subject) of all that are known."""
-        yield from self._database.execute("SELECT issuer, identifier, subject FROM identifier")
+    def mention(self, identifier: str) -> None:
+        """An identifier that a source states of somebody whom no record introduces: kept in lower case, by itself."""
+        self._mentioned.add(identifier.casefold())
+        if len(self._mentioned) >= _KEPT:
+            self._enter_mentioned()
 
-    def claims(self) -> Iterator[tuple[int, tuple[str, ...], str]]:
-        """(subject, names, birth date) of all of whom something is said."""
-        for subject, names, birth_date in self._database.execute("SELECT subject, names, birth_date FROM claim"):
-            yield subject, tuple(orjson.loads(names)), birth_date
+    def bearing(self, words: Set[str]) -> set[str]:
+        """Of some words in lower case, those that are part of somebody's name or are an identifier."""
+        self._enter_mentioned()
+        return borne(self._database, words)
 
     def save(self) -> None:
         """Keep what was entered."""
+        self._enter_mentioned()
         if self._writing:
             self._database.execute("COMMIT")
             self._writing = False
@@ -120,12 +137,78 @@ class IdentityStore:
         return row
 
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        self._begin()
+        self._database.execute(statement, values)
+
+    def _enter_mentioned(self) -> None:
+        if self._mentioned:
+            self._begin()
+            rows = [(each,) for each in sorted(self._mentioned)]  # in order, pages are filled one after the other
+            self._database.executemany("INSERT OR IGNORE INTO mention VALUES (?)", rows)
+            self._mentioned.clear()
+
+    def _begin(self) -> None:
         if not self._writing:
             self._database.execute("BEGIN IMMEDIATE")
             self._writing = True
-        self._database.execute(statement, values)
 
     def _remember(self, key: Key, subject: int | None) -> None:
         if len(self._subjects) >= _KEPT:
             self._subjects.clear()
         self._subjects[key] = subject
+
+
+def borne(database: sqlite3.Connection, words: Set[str]) -> set[str]:
+    """Of some words in lower case, those that are part of somebody's name or are an identifier, in a register."""
+    wanted = (orjson.dumps(list(words)).decode(),)
+    found = {text for (text,) in database.execute(_MENTIONED, wanted)} if _has_mentions(database) else set()
+    for (identifier,) in database.execute("SELECT identifier FROM identifier"):
+        if (text := identifier.casefold()) in words:
+            found.add(text)
+    for (names,) in database.execute("SELECT DISTINCT names FROM claim"):
+        found |= words & {word for name in orjson.loads(names) for word in re.findall(r"[^\W\d_]{3,}", name.casefold())}
+    return found
+
+
+def _has_mentions(database: sqlite3.Connection) -> bool:
+    """Whether a register is of a version that keeps them."""
+    return database.execute("SELECT 1 FROM sqlite_master WHERE name = 'mention'").fetchone() is not None
+
+
+class Meanings:
+    """What references mean within one delivery: kept aside on disk where there are many, until `close`."""
+
+    def __init__(self) -> None:
+        self._database: sqlite3.Connection | None = None
+        self._waiting: dict[str, int] = {}
+
+    def get(self, reference: str) -> int | None:
+        """The subject that a reference means; None where it is not known."""
+        subject = self._waiting.get(reference)
+        if subject is not None or self._database is None:
+            return subject
+        found = self._database.execute("SELECT subject FROM meaning WHERE reference = ?", (reference,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def enter(self, reference: str, subject: int) -> None:
+        """A reference means a subject from now on."""
+        self._waiting[reference] = subject
+        if len(self._waiting) >= _KEPT:
+            if self._database is None:
+                self._database = sqlite3.connect("", isolation_level=None)
+                self._database.execute(_CACHE)
+                self._database.execute("PRAGMA journal_mode = OFF")
+                self._database.execute(
+                    "CREATE TABLE meaning (reference TEXT PRIMARY KEY, subject INTEGER NOT NULL) WITHOUT ROWID"
+                )
+            self._database.execute("BEGIN")
+            rows = sorted(self._waiting.items())  # in order, pages are filled one after the other
+            self._database.executemany("INSERT OR REPLACE INTO meaning VALUES (?, ?)", rows)
+            self._database.execute("COMMIT")
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """Forget them all."""
+        self._waiting.clear()
+        if self._database is not None:
+            self._database.close()

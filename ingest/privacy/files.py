@@ -33,7 +33,7 @@ class Sorted:
 
 def by_kind(found: Sequence[SourceFile], mapping: TableMapping | None) -> Sorted:
     """Sort files as an ingest would; what is there twice is skipped, what has no rule is refused."""
-    from ingest.readers import READERS
+    from ingest.readers.registry import READERS
 
     made, seen = Sorted(), set()
     plain = {"DICOM": made.dicom, "image": made.pictures, "sound": made.sounds, "FHIR": made.fhir}

@@ -27,6 +27,7 @@ def test_a_part_is_the_same_however_often_it_was_set_aside(
 ) -> None:
     monkeypatch.setattr(parts, "MAX_ROWS", most)
     monkeypatch.setattr(parts, "SPILL_BATCH", 16)
+    monkeypatch.setattr(parts, "FAN_IN", 3)
     rng = np.random.default_rng(0)
     batches = [batch(rng, int(rng.integers(0, 60)), subjects) for _ in range(25)]
     writer = PartWriter(tmp_path / ".spill")
@@ -41,6 +42,21 @@ def test_a_part_is_the_same_however_often_it_was_set_aside(
     everything = [(name, "ascending") for name in (*keys, "numeric_value", "source_record")]
     assert written.sort_by(everything).equals(expected.sort_by(everything))
     assert not (tmp_path / ".spill").exists()
+
+
+def test_rows_of_long_texts_are_merged_fewer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "MAX_ROWS", 64)
+    monkeypatch.setattr(parts, "MAX_BYTES", 64_000)
+    monkeypatch.setattr(parts, "SPILL_BATCH", 16)
+    writer, rows = PartWriter(tmp_path / ".spill"), 200
+    for n in range(rows):
+        columns = ObservationColumns()
+        columns.add((n * 37) % rows, "NOTE", text_value=f"{n:04d}" * 2000)
+        writer.add(columns.batch())
+    writer.write(tmp_path / "part.parquet")
+    file = pq.ParquetFile(tmp_path / "part.parquet")
+    assert max(file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)) <= 16
+    assert file.read()["subject_id"].to_pylist() == list(range(rows))
 
 
 def test_a_part_of_nothing_is_an_empty_table(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.account.quarantine import Refusal
+from ingest.meaning.clocks import HOUR_US
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.observations import SCHEMA
 from ingest.readers.fhir.facts import Context, Fact
 from ingest.readers.fhir.quick import QuickLines
+from ingest.readers.fhir.quick_events import NO_EVENTS, Events
 
 Parts = tuple[str, str, str, str]  # of a refusal: field, expected, got, hint
 _COLUMNS = tuple(Fact._fields[:-1])  # all but the lookup
@@ -26,6 +28,7 @@ class FactColumns:
         self._columns: list[list[object]] = [[] for _ in _COLUMNS]
         self._records: list[int] = []
         self._quick = QuickLines()
+        self._events = NO_EVENTS
 
     def __len__(self) -> int:
         """How many facts came the full way: the number of the next one's row."""
@@ -41,8 +44,12 @@ class FactColumns:
         """Observations that were read quickly: the first records, a fact each."""
         self._quick = found
 
+    def take_events(self, found: Events) -> None:
+        """Events that were read quickly: the records after those Observations."""
+        self._events = found
+
     def finish(self, context: Context, vocabulary: Vocabulary) -> tuple[pa.RecordBatch, np.ndarray, dict[int, Parts]]:
-        """(facts, the record of each, what is wrong with records): rows in the order of `add`, then the quick ones.
+        """(facts, the record of each, what is wrong with records): rows in the order of `add`, then those read quickly.
 
         Records are numbered with the quick ones before all others. Those that are wrong still have their rows.
         """
@@ -53,6 +60,10 @@ class FactColumns:
             quick = _quick_columns(self._quick, context, problems)
             columns = [pa.concat_arrays([one, two]) for one, two in zip(columns, quick, strict=True)]
             records = np.concatenate([records + len(self._quick.numbers), np.arange(len(self._quick.numbers))])
+        if self._events.numbers:
+            columns = [pa.concat_arrays([one, two]) for one, two in zip(columns, _of_events(self._events), strict=True)]
+            before = np.where(records < len(self._quick.numbers), records, records + len(self._events.numbers))
+            records = np.concatenate([before, self._events.owners + len(self._quick.numbers)])
         batch = pa.RecordBatch.from_arrays(columns, schema=FACTS)
         if vocabulary is not EMPTY:
             batch = _judged(batch, records, vocabulary, context, problems)
@@ -71,6 +82,19 @@ def _quick_columns(quick: QuickLines, context: Context, problems: dict[int, Part
     return [columns.get(field.name, pa.nulls(len(quick.numbers), field.type)) for field in FACTS]
 
 
+def _of_events(events: Events) -> list[pa.Array]:
+    kind = FACTS.field("time").type
+    columns = {
+        "code": pa.array(events.codes, pa.string()),
+        "time": pa.array(events.times).cast(kind),
+        "numeric_value": pa.array(events.values, pa.float64()),
+        "text_value": pa.array(events.texts, FACTS.field("text_value").type),
+        "unit": pa.array(events.units, pa.string()),
+        "available_time": pa.array(events.known).cast(kind),
+    }
+    return [columns.get(field.name, pa.nulls(len(events.codes), field.type)) for field in FACTS]
+
+
 def _times(quick: QuickLines, context: Context, problems: dict[int, Parts]) -> tuple[pa.Array, pa.Array]:
     """(when things were, when they could be known): all at once where Arrow can tell, else one by one."""
     kind = FACTS.field("time").type
@@ -80,6 +104,7 @@ def _times(quick: QuickLines, context: Context, problems: dict[int, Parts]) -> t
         ]
         if all(_in_calendar(each) for each in moments):
             start, issued = (each.cast(kind) for each in moments)
+            _watch_clocks(start.cast(pa.int64()), issued.cast(pa.int64()), context, problems)
             return start, pc.max_element_wise(start, issued, skip_nulls=True)
     except pa.ArrowInvalid:
         pass  # a date, a time without a zone, or no time at all
@@ -97,6 +122,18 @@ def _times(quick: QuickLines, context: Context, problems: dict[int, Parts]) -> t
         starts.append(start)
         known.append(available)
     return pa.array(starts, kind), pa.array(known, kind)
+
+
+def _watch_clocks(start: pa.Array, issued: pa.Array, context: Context, problems: dict[int, Parts]) -> None:
+    """Notice what was issued before it was measured; what was so long before is its record's problem. (FAULTS 11)"""
+    early = pc.fill_null(pc.less(issued, start), fill_value=False)
+    if not pc.any(early).as_py():
+        return
+    at = np.flatnonzero(early.to_numpy(zero_copy_only=False))
+    times, known = (each.take(pa.array(at)).to_numpy() for each in (start, issued))
+    for place in np.flatnonzero(context.clock.add(times, known)).tolist():
+        refusal = context.clock.refusal(float(times[place] - known[place]) / HOUR_US)
+        problems[int(at[place])] = (refusal.field, refusal.expected, refusal.got, refusal.hint)
 
 
 def _in_calendar(moments: pa.Array) -> bool:

@@ -10,8 +10,8 @@ from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import inside
 from ingest.readers.fhir.facts import Context, Fact, Skip
 from ingest.readers.fhir.markup import text_of_markup
-from ingest.readers.fhir.observations import effective
-from ingest.readers.fhir.values import Node, branch, branches, code_of, word
+from ingest.readers.fhir.observations import contained_observations, effective
+from ingest.readers.fhir.values import Node, branch, branches, code_of, local_name, word
 
 MAX_NOTE_BYTES = 16 * 1024 * 1024
 _PLAIN = frozenset({"", "text/plain", "text/markdown"})
@@ -36,12 +36,22 @@ def document(resource: Node, context: Context) -> Iterator[Fact]:
 
 
 def report(resource: Node, context: Context) -> Iterator[Fact]:
-    """The text of a DiagnosticReport: its presented forms, then its conclusion."""
+    """The text of a DiagnosticReport: its presented forms, then its conclusion; and the Observations within it."""
     code = code_of(branch(resource, "code"), "code")
     time, available = effective(resource, context)
     conclusion = word(resource, "conclusion")
-    text = _joined(branches(resource, "presentedForm"), context, "DiagnosticReport without text", conclusion)
-    yield Fact(code, time, text_value=text, available_time=available)
+    inner = [
+        fact._replace(available_time=max(available, fact.available_time or available))
+        for fact in contained_observations(resource, context)
+    ]
+    try:
+        text = _joined(branches(resource, "presentedForm"), context, "DiagnosticReport without text", conclusion)
+    except Skip:
+        if not inner:
+            raise
+    else:
+        yield Fact(code, time, text_value=text, available_time=available)
+    yield from inner
 
 
 def composition(resource: Node, context: Context) -> Iterator[Fact]:
@@ -121,7 +131,7 @@ def _too_long(field: str, size: int) -> Refusal:
 
 def _binary(url: str, context: Context) -> Node | None:
     """The Binary of this delivery that a url such as Binary/17 names, whatever server it is said to be on."""
-    found = context.binaries.get(url) or context.binaries.get("/".join(url.split("/")[-2:]))
+    found = context.binaries.get(url) or context.binaries.get(local_name(url))
     if found is None:
         return None
     if found.resource is not None:
@@ -135,9 +145,9 @@ def _binary(url: str, context: Context) -> Node | None:
 
 def _kind_of(content_type: str) -> tuple[str, str]:
     """(kind, encoding) of a content type such as text/plain; charset=latin-1."""
-    kind, _, parameters = content_type.partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "') or "utf-8"
-    return kind.strip().lower(), charset
+    kind, *parameters = content_type.lower().split(";")
+    stated = dict(each.strip().partition("=")[::2] for each in parameters)
+    return kind.strip(), stated.get("charset", "").strip("\"' ") or "utf-8"
 
 
 def _sections(node: Node, depth: int) -> Iterator[str]:

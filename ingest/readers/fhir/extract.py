@@ -19,16 +19,29 @@ import pyarrow as pa
 
 from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
+from ingest.meaning.clocks import ClockWatch
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.readers.fhir.columns import FACTS, FactColumns, Parts
 from ingest.readers.fhir.facts import Binary, Context, Lookup, Skip, contained
-from ingest.readers.fhir.files import DELETED, FULL_URL, Chunk, Place, Raw, bundle_records, names_first, parsed
+from ingest.readers.fhir.files import (
+    DELETED,
+    EMPTY_ENTRY,
+    FULL_URL,
+    Chunk,
+    Place,
+    Raw,
+    bundle_records,
+    names_first,
+    parsed,
+)
 from ingest.readers.fhir.index import NOT_STATED, ROW, Row, label
+from ingest.readers.fhir.observations import modified
 from ingest.readers.fhir.quick import QuickLines, read_quickly
-from ingest.readers.fhir.resources import RESOURCES
+from ingest.readers.fhir.quick_events import BY_PATIENT, EventLines, Events
+from ingest.readers.fhir.resources import RESOURCES, denied
 from ingest.readers.fhir.types import is_type
-from ingest.readers.fhir.values import Node, branch, branches, word
-from ingest.readers.fhir.versions import STATED, WITHDRAWN, not_counted, stated_version
+from ingest.readers.fhir.values import Node, branch, branches, kind_of, local_name, word
+from ingest.readers.fhir.versions import STATED, WITHDRAWN, not_counted, number_of, stated_version
 
 FIRST = ("Patient", "Location", "Medication", "Binary")  # read before all others, which refer to them
 _TYPE_NAME = re.compile(r"[A-Z][A-Za-z]{2,40}")
@@ -71,6 +84,7 @@ class Extracted:
     refused: list[tuple[str, Parts]] = field(default_factory=list)  # label, what is wrong
     notes: Counter[str] = field(default_factory=Counter)
     assets: dict[Path, str] = field(default_factory=dict)
+    clock: ClockWatch = field(default_factory=ClockWatch)
 
 
 def extract(records: Iterable[tuple[Place, Raw]], setting: Setting) -> Extracted:
@@ -85,8 +99,17 @@ def extract_lines(chunk: Chunk, setting: Setting) -> Extracted:
     """The facts of a chunk of lines, the quickly read before the others."""
     if setting.only is not None or chunk.too_long:
         return extract(chunk.records(), setting)
-    extractor = _Extractor(setting)
-    extractor.take_quick(read_quickly(chunk.lines(), chunk.first_line, extractor.take_line))
+    extractor, events = _Extractor(setting), EventLines()
+
+    def otherwise(number: int, line: bytes, resource: object) -> None:
+        if not events.take(number, line, resource):
+            extractor.take_line(number, line, resource)
+
+    extractor.take_quick(read_quickly(chunk.lines(), chunk.first_line, otherwise))
+    found, others = events.finish()
+    extractor.take_events(found)
+    for number, line in others:
+        extractor.take_line(number, line, orjson.loads(line))
     return extractor.finish()
 
 
@@ -133,6 +156,7 @@ class _Extractor:
         self._rows: list[Row] = []
         self._quick_rows = np.zeros(0, ROW)
         self._quick_whom: list[int] = []
+        self._by_patient: set[int] = set()  # of the quick ones, those that name their subject as `patient`
 
     def finish(self) -> Extracted:
         """All that was taken, as columns."""
@@ -140,28 +164,51 @@ class _Extractor:
         out.facts, out.records, out.problems = self._columns.finish(self._context, self._setting.vocabulary)
         quick = len(self._quick_rows)
         out.whom = self._quick_whom + out.whom
-        out.patient_fields = {record + quick for record in out.patient_fields}
-        out.notes, out.assets = self._context.notes, self._context.assets
+        out.patient_fields = self._by_patient | {record + quick for record in out.patient_fields}
+        out.notes, out.assets, out.clock = self._context.notes, self._context.assets, self._context.clock
         out.rows = np.concatenate([self._quick_rows, np.array(self._rows, ROW)])
         return out
 
     def take_quick(self, found: QuickLines) -> None:
         """Observations that were read quickly: they are numbered before all other records."""
-        out, digests = self._out, self._digests
-        rows = np.zeros(len(found.numbers), ROW)
-        out.seen += len(rows)
-        out.filled += len(rows)
-        rows["key"] = digests.keys("Observation", found.identifiers)
-        rows["content"] = digests.contents(found.lines)
-        rows["line"], rows["source"], rows["rank"] = found.numbers, self._setting.source, STATED
-        rows["updated"], rows["number"] = NOT_STATED, -1
+        keys = self._digests.keys("Observation", found.identifiers)
+        rows = self._enter_quick(keys, found.numbers, found.lines, found.subjects)
         for place, (updated, number) in found.stated.items():
             rows["updated"][place], rows["number"][place] = updated, number
-        self._quick_rows = rows
-        for about in dict.fromkeys(found.subjects):
-            out.abouts.setdefault(about, len(out.abouts))
-        self._quick_whom = list(map(out.abouts.__getitem__, found.subjects))
         self._columns.take_quick(found)
+
+    def take_events(self, found: Events) -> None:
+        """Events that were read quickly: they are numbered after those Observations, before all other records."""
+        first = len(self._quick_rows)
+        keys = np.zeros(len(found.numbers), np.uint64)
+        kinds = np.array(found.kinds, object)
+        for kind in dict.fromkeys(found.kinds):
+            of_kind = np.flatnonzero(kinds == kind)
+            keys[of_kind] = self._digests.keys(kind, [found.identifiers[place] for place in of_kind.tolist()])
+            if kind in BY_PATIENT:
+                self._by_patient.update((first + of_kind).tolist())
+        rows = self._enter_quick(keys, found.numbers, found.lines, found.subjects)
+        if found.stated:
+            rows["updated"], rows["number"] = zip(*found.stated, strict=True)
+        self._columns.take_events(found)
+
+    def _enter_quick(
+        self, keys: np.ndarray, numbers: Sequence[int], lines: Sequence[bytes], subjects: Sequence[str]
+    ) -> np.ndarray:
+        """Count records that were read quickly, and enter whom they are about. Their rows may still be changed."""
+        out = self._out
+        first, end = len(self._quick_rows), len(self._quick_rows) + len(keys)
+        out.seen += len(keys)
+        out.filled += len(keys)
+        self._quick_rows = np.concatenate([self._quick_rows, np.zeros(len(keys), ROW)])
+        rows = self._quick_rows[first:end]
+        rows["key"], rows["content"] = keys, self._digests.contents(lines)
+        rows["line"], rows["source"], rows["rank"] = numbers, self._setting.source, STATED
+        rows["updated"], rows["number"] = NOT_STATED, -1
+        for about in dict.fromkeys(subjects):
+            out.abouts.setdefault(about, len(out.abouts))
+        self._quick_whom.extend(map(out.abouts.__getitem__, subjects))
+        return rows
 
     def take_line(self, number: int, line: bytes, resource: object) -> None:
         """A line that was not read quickly, and what it parses to if it does."""
@@ -205,15 +252,20 @@ class _Extractor:
     def _take(self, resource: Node, raw: Raw, place: Place) -> None:
         """Add the facts of one resource. Raises Refusal or Skip, having added none."""
         if DELETED in resource:
-            self._delete(word(resource, DELETED), place)
+            self._delete(resource, place)
             return
+        if EMPTY_ENTRY in resource:
+            raise _without_resource(resource[EMPTY_ENTRY])
         kind = word(resource, "resourceType")
         if kind not in RESOURCES:
             if not kind:
                 raise Refusal("resourceType", "a resource", "none")
             raise Skip(f"FHIR type that is not read: {kind if is_type(kind) else 'unknown'}")
         row = self._digests.row(resource, raw, place, self._setting.source)
-        if verdict := not_counted(resource):
+        if "modifierExtension" in resource:
+            raise modified("modifierExtension")
+        not_so = denied(resource)
+        if verdict := (not_so, True) if not_so else not_counted(resource):
             reason, is_withdrawn = verdict
             if not is_withdrawn:
                 raise Skip(reason)
@@ -231,14 +283,28 @@ class _Extractor:
                 self._out.lookups.append((len(self._columns), fact.code, fact.lookup))
             self._columns.add(record, fact)
 
-    def _delete(self, url: str, place: Place) -> None:
-        """An entry that deletes what its url names, as Observation/17."""
-        kind, _, identifier = "/".join(url.split("/")[-2:]).partition("/")
+    def _delete(self, entry: Node, place: Place) -> None:
+        """An entry that deletes what its url names, as Observation/17; what was made again later stays."""
+        url = word(entry, DELETED)
+        kind, _, identifier = local_name(url).partition("/")
         if not (_TYPE_NAME.fullmatch(kind) and identifier):
             raise Refusal("request.url", "a type and an id, such as Observation/17", "something else")
         key = int(self._digests.keys(kind, (identifier,))[0])
-        row = Row(key, 0, NOT_STATED, -1, 0, *place, self._setting.source, WITHDRAWN)
+        _, updated, _ = stated_version(entry)
+        number = number_of(url.partition("/_history/")[2])
+        row = Row(key, 0, updated, number, 0, *place, self._setting.source, WITHDRAWN)
         self._out.deleted.append((row, f"deletion of a {kind}"))
+
+
+def _without_resource(entry: object) -> Skip | Refusal:
+    """What an entry of a bundle is that holds no resource: a server's answer, a question to it, or a fault."""
+    if type(entry) is not dict:
+        return Refusal("entry", "an object with a resource", kind_of(entry))
+    request = entry.get("request")
+    asks = type(request) is dict and request.get("method") in ("GET", "HEAD")
+    if "response" in entry or asks:
+        return Skip("entry of a bundle without a resource")
+    return Refusal("entry.resource", "a resource", "none")
 
 
 def _about(resource: Node) -> tuple[str, str]:
@@ -247,9 +313,13 @@ def _about(resource: Node) -> tuple[str, str]:
     Raises Skip where it is about a group, a device or a place.
     """
     key = "subject" if "subject" in resource else "patient"
+    if type(several := resource.get(key)) is list:  # of an R5 Composition
+        if len(several) != 1:
+            raise Refusal(key, "one subject", f"{len(several)}")
+        resource = {**resource, key: several[0]}
     about = branch(resource, key)
     reference = word(about, "reference")
-    found = _REFERENCE.search(reference)
+    found = _REFERENCE.search(reference.partition("/_history/")[0])
     kind = found[1] if found else word(about, "type")
     if kind not in ("", "Patient") and _TYPE_NAME.fullmatch(kind):
         raise Skip(f"{word(resource, 'resourceType')} about a {kind}")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile, inside
+from ingest.meaning.clocks import ClockWatch
 from ingest.meaning.times import DATE_NOTE, parse_iso
 from ingest.readers.fhir.values import Node, branch, branches, word
 
@@ -65,6 +66,7 @@ class Context:
         self.file, self.zone = file, zone
         self.binaries: Mapping[str, Binary] = {} if binaries is None else binaries
         self.notes: Counter[str] = Counter()
+        self.clock = ClockWatch()
         self.assets: dict[Path, str] = {}
         self._spans: dict[str, Span] = {}
 
@@ -81,15 +83,25 @@ class Context:
             self.notes[DATE_NOTE] += 1
         return span
 
-    def known(self, moment: Span, text: str, field: str) -> int:
-        """When a thing of `moment` could be known, its release being stated as `text` or not at all."""
-        return max(moment.end, self.moment(text, field).end) if text else moment.end
+    def known(self, moment: Span, text: str, field: str, *, ahead: bool = False) -> int:
+        """When a thing of `moment` could be known, its release being stated as `text` or not at all.
 
-    def when(self, resource: Node, keys: tuple[str, ...], released: str = "") -> tuple[int, int]:
+        ahead: it may well have been written down before. Else that is a clock's fault: noticed, or a Refusal.
+        """
+        if not text:
+            return moment.end
+        release = self.moment(text, field).end
+        if moment.start > release and not ahead:
+            self.clock.add_one(moment.start, release)
+        return max(moment.end, release)
+
+    def when(
+        self, resource: Node, keys: tuple[str, ...], released: str = "", *, ahead: bool = False
+    ) -> tuple[int, int]:
         """(time, when it could be known) from the first of `keys` that is stated, each a dateTime or a Period.
 
-        A period stands at its start, and is known from its release, else from its end. Raises Refusal where all
-        are absent.
+        A period stands at its start, and is known from its release, else from its end. ahead: see `known`. Raises
+        Refusal where all are absent.
         """
         release = word(resource, released) if released else ""
         for key in keys:
@@ -98,11 +110,12 @@ class Context:
                 if not (start := word(stated, "start")):
                     raise Refusal(f"{key}.start", "a time", "none")
                 moment = self.moment(start, f"{key}.start")
-                end, name = (release, released) if release else (word(stated, "end"), f"{key}.end")
-                return moment.start, self.known(moment, end, name)
+                if release:
+                    return moment.start, self.known(moment, release, released, ahead=ahead)
+                return moment.start, self.known(moment, word(stated, "end"), f"{key}.end", ahead=True)
             if text := word(resource, key):
                 moment = self.moment(text, key)
-                return moment.start, self.known(moment, release, released)
+                return moment.start, self.known(moment, release, released, ahead=ahead)
         raise Refusal(keys[0], "a time", "none")
 
     def asset(self, reference: str, field: str) -> tuple[str, str]:
@@ -127,6 +140,10 @@ def contained(resource: Node, reference: str, kind: str) -> Node | None:
     return None
 
 
-def reference_of(resource: Node, key: str) -> str:
-    """The literal reference under a key; empty where there is none."""
-    return word(branch(resource, key), "reference")
+def reference_of(about: Node, kind: str) -> str:
+    """What a Reference to a resource of a type refers to, by its place or by its identifier; empty where by neither."""
+    if reference := word(about, "reference"):
+        return reference
+    identifier = branch(about, "identifier")
+    value = word(identifier, "value")
+    return f"{kind}?identifier={word(identifier, 'system')}|{value}" if value else ""

@@ -20,11 +20,13 @@ from ingest.readers.fhir.values import Node, kind_of
 Place = tuple[int, int]  # of a record in its file: line and entry, each from 1; 0 where it is in none
 Raw = bytes | Node | None  # a line, an entry or resource, or None: beyond the bounds
 LINE_SUFFIXES = {".ndjson", ".jsonl"}
-CHUNK_BYTES = 8 * 1024 * 1024
+CHUNK_BYTES = 1 * 1024 * 1024  # what is made of a chunk takes ten times that
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_BUNDLE_BYTES = 128 * 1024 * 1024  # a bundle is held as a whole: some ten times that
 MAX_INFLATED_RATIO = 200  # ndjson shrinks to a tenth or twentieth; a bomb to a thousandth
+_INFLATED_AT_LEAST = 8 * 1024 * 1024  # what inflates to less is no bomb
 FULL_URL, DELETED = "_fullUrl", "_deleted"  # what a bundle says of an entry, put into its resource
+EMPTY_ENTRY = "_entry"  # an entry without a resource, as one
 FIRST_WORDS = (b'"Patient"', b'"Location"', b'"Medication"', b'"Binary"')
 _FIRST_TYPES = {b"Patient", b"Location", b"Medication", b"Binary", b"Bundle"}
 _BEGINS = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"(\w+)"')
@@ -121,17 +123,29 @@ def document_records(raw: Raw) -> list[tuple[Place, Raw]]:
 
 
 def bundle_records(bundle: Node) -> Iterator[tuple[Place, Raw]]:
-    """(place, resource) of every entry; what has neither resource nor deletion comes as bytes."""
-    entries = bundle.get("entry")
-    for number, entry in enumerate(entries if type(entries) is list else [], 1):
+    """(place, resource) of every entry, those of bundles within it counted on; `DELETED` or `EMPTY_ENTRY` of others."""
+    for number, entry in enumerate(_entries(bundle), 1):
         resource = entry.get("resource") if type(entry) is dict else None
         request = entry.get("request") if type(entry) is dict else None
         if type(resource) is dict:
             if type(entry.get("fullUrl")) is str:
                 resource = {**resource, FULL_URL: entry["fullUrl"]}
         elif type(request) is dict and request.get("method") == "DELETE" and type(request.get("url")) is str:
-            resource = {DELETED: request["url"]}
-        yield (0, number), resource if type(resource) is dict else orjson.dumps([entry])
+            answer = entry.get("response")
+            when = answer.get("lastModified") if type(answer) is dict else None
+            resource = {DELETED: request["url"], "meta": {"lastUpdated": when}}
+        yield (0, number), resource if type(resource) is dict else {EMPTY_ENTRY: entry}
+
+
+def _entries(bundle: Node) -> Iterator[Any]:
+    """The entries of a bundle, and in the place of one that is a bundle the entries of that."""
+    entries = bundle.get("entry")
+    for entry in entries if type(entries) is list else []:
+        resource = entry.get("resource") if type(entry) is dict else None
+        if type(resource) is dict and resource.get("resourceType") == "Bundle":
+            yield from _entries(resource)
+        else:
+            yield entry
 
 
 def is_lines(file: SourceFile) -> bool:
@@ -190,7 +204,7 @@ class _Inflating(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         piece = self._content.read1(len(buffer))
         self._bytes += len(piece)
-        if self._bytes > max(CHUNK_BYTES, MAX_INFLATED_RATIO * self._packed.tell()):
+        if self._bytes > max(_INFLATED_AT_LEAST, MAX_INFLATED_RATIO * self._packed.tell()):
             raise _TooMuch
         buffer[: len(piece)] = piece
         return len(piece)

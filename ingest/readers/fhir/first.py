@@ -130,7 +130,7 @@ def _of_lines(chunk: Chunk) -> Iterator[Found]:
                 yield (place[0], entry), inner, inner, None
         else:
             binary = None
-            if chunk.offset >= 0 and chunk.data is not None:
+            if resource.get("resourceType") == "Binary" and chunk.offset >= 0 and chunk.data is not None:
                 binary = Binary(None, chunk.path, chunk.offset + chunk.data.find(raw), len(raw))
             yield place, resource, raw, binary
 

@@ -3,18 +3,22 @@
 from collections.abc import Callable, Iterator
 
 from ingest.account.quarantine import Refusal
-from ingest.readers.fhir.facts import Context, Fact, Lookup, contained
-from ingest.readers.fhir.values import Node, branch, branches, code_of, word
+from ingest.readers.fhir.facts import Context, Fact, Lookup, contained, reference_of
+from ingest.readers.fhir.values import Node, branch, branches, code_of
 
+_OCCURRENCES = ("occurenceDateTime", "occurencePeriod", "occurrenceDateTime", "occurrencePeriod")
 Reading = Callable[[Node, Context], Iterator[Fact]]
 
 
-def medication(times: tuple[str, ...], released: str = "") -> Reading:
-    """How a type of medication resource is read: its medication, at the first of `times` that it states."""
+def medication(times: tuple[str, ...], released: str = "", *, ahead: bool = False) -> Reading:
+    """How a type of medication resource is read: its medication, at the first of `times` that it states.
+
+    ahead: see `Context.when`.
+    """
 
     def read(resource: Node, context: Context) -> Iterator[Fact]:
         code, lookup = _medication(resource)
-        time, available = context.when(resource, times, released)
+        time, available = context.when(resource, times, released, ahead=ahead)
         yield Fact(code, time, available_time=available, lookup=lookup)
 
     return read
@@ -24,7 +28,7 @@ def _medication(resource: Node) -> tuple[str, Lookup | None]:
     """(code, "") or ("", the Medication that has it). R4: a CodeableConcept or a reference; R5: either in one key."""
     both = branch(resource, "medication")
     concept = branch(both, "concept") if "concept" in both else branch(resource, "medicationCodeableConcept")
-    reference = word(branch(both, "reference") or branch(resource, "medicationReference"), "reference")
+    reference = reference_of(branch(both, "reference") or branch(resource, "medicationReference"), "Medication")
     field = "medication.reference" if both else "medicationReference"
     if branches(concept, "coding") or not reference:
         return code_of(concept, "medication.concept" if both else "medicationCodeableConcept"), None
@@ -48,10 +52,12 @@ def medication_code(resource: Node) -> str:
 MEDICATIONS: dict[str, Reading] = {
     "MedicationAdministration": medication(
         # R4 effective; R5 spells it so ("occurence"), its successor with two r
-        ("effectiveDateTime", "effectivePeriod", "occurenceDateTime", "occurencePeriod", "occurrenceDateTime"),
+        ("effectiveDateTime", "effectivePeriod", *_OCCURRENCES),
         "recorded",
     ),
     "MedicationDispense": medication(("whenHandedOver", "whenPrepared", "recorded")),
     "MedicationRequest": medication(("authoredOn",)),
-    "MedicationStatement": medication(("effectiveDateTime", "effectivePeriod", "dateAsserted"), "dateAsserted"),
+    "MedicationStatement": medication(
+        ("effectiveDateTime", "effectivePeriod", "dateAsserted"), "dateAsserted", ahead=True
+    ),
 }

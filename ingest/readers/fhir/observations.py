@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ingest.account.quarantine import Refusal
 from ingest.readers.fhir.facts import Context, Fact, Skip
 from ingest.readers.fhir.values import LARGEST_FLOAT32, Node, branch, branches, code_of, number, unit_of, word
+from ingest.readers.fhir.versions import not_counted
 
 _TIMES = ("effectiveDateTime", "effectiveInstant", "effectivePeriod")
 _UNREAD = ("valueAttachment", "valueReference", "valueSampledData")
@@ -23,6 +24,11 @@ class Value(NamedTuple):
 
 def observation(resource: Node, context: Context) -> Iterator[Fact]:
     """The value of an Observation, and of each of its components."""
+    about = word(branch(resource, "subject"), "reference")
+    if any(word(focus, "reference") != about for focus in branches(resource, "focus")):
+        raise Skip("Observation whose focus is not the patient")  # of a fetus, a donor, a device
+    if any("modifierExtension" in each for each in branches(resource, "component")):
+        raise modified("component.modifierExtension")
     time, available = effective(resource, context)
     facts, left_out = [], ""
     for part, field in [(resource, "code"), *((each, "component.code") for each in branches(resource, "component"))]:
@@ -38,6 +44,32 @@ def observation(resource: Node, context: Context) -> Iterator[Fact]:
         context.notes.pop(left_out, None)
         raise Skip(left_out or _why_empty(resource))
     yield from facts
+
+
+def contained_observations(report: Node, context: Context) -> Iterator[Fact]:
+    """The Observations that a report has within it, and nobody else; their time is the report's where they state none.
+
+    They are rows of the report's own record, which replaces or withdraws them with it.
+    """
+    times = {key: report[key] for key in (*_TIMES, "issued") if key in report}
+    for inner in branches(report, "contained"):
+        if inner.get("resourceType") != "Observation":
+            continue
+        own = any(key in inner for key in _TIMES)
+        about = inner.get("subject")
+        try:
+            if not_counted(inner) is not None or about not in (None, report.get("subject")):
+                raise Skip("Observation within a report that does not count, or is about another")
+            if "modifierExtension" in inner:
+                raise modified("contained.modifierExtension")
+            yield from observation(inner if own else {**inner, **times}, context)
+        except Skip as skip:
+            context.notes[str(skip)] += 1
+
+
+def modified(field: str) -> Refusal:
+    """An extension that may turn the meaning of its element round: FHIR forbids to read on without knowing it."""
+    return Refusal(field, "none that is not known: it may turn the meaning round", "one", "leave it out at the source")
 
 
 def effective(resource: Node, context: Context) -> tuple[int, int]:
@@ -116,8 +148,13 @@ def _ratio(node: Node, key: str) -> Value | None:
         return None
     plain = not any(word(part, "comparator") for part in parts)
     if plain and below and all(units) and abs(above) <= abs(below) * LARGEST_FLOAT32:
-        return Value(above / below, unit=f"{units[0]}/{units[1]}")
+        return Value(above / below, unit=f"{units[0]}/{_divisor(str(units[1]))}")
     return Value(text=":".join(f"{word(part, 'comparator')}{each:g}" for part, each in zip(parts, values, strict=True)))
+
+
+def _divisor(unit: str) -> str:
+    """A unit to divide by: UCUM reads a/b/c from the left, so that what is itself a product goes in brackets."""
+    return f"({unit})" if re.search(r"[/.]", unit) else unit
 
 
 def _why_empty(resource: Node) -> str:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from ingest.account.quarantine import Refusal
 from ingest.identity.merges import BY_SOURCE
 from ingest.identity.register import Claim
+from ingest.identity.store import Meanings
 from ingest.intake import Intake
 from ingest.readers.fhir.facts import Binary, Lookup
 from ingest.readers.fhir.files import FULL_URL
 from ingest.readers.fhir.medications import medication_code
-from ingest.readers.fhir.values import Node, branch, branches, word, words
+from ingest.readers.fhir.values import Node, branch, branches, local_name, place_code, word, words
 
 MERGED = "patients merged: the source says that they are one (Patient.link)"
 MAX_BINARY_BYTES = 256 * 1024 * 1024  # of those that are in bundles or compressed files, together
@@ -22,7 +23,7 @@ class References:
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self.patients: dict[str, int] = {}  # reference or full url -> subject
+        self.patients = Meanings()  # of references and full urls
         self.binaries: dict[str, Binary] = {}
         self._codes: dict[str, dict[str, str]] = {"place": {}, "medicine": {}}
         self._barred: set[str] = set()  # references to Patients that were refused: they mean nobody
@@ -38,7 +39,7 @@ class References:
         self._merge_before(identifiers, [other for kind, other in links if kind == "replaces"])
         subject = self._intake.identity.register(identifiers, _claim(resource))
         for reference in _names(resource):
-            self.patients[reference] = subject
+            self.patients.enter(reference, subject)
             self._intake.identity.refer(issuer, reference, subject)
         self._links += [(subject, other) for kind, other in links if kind == "replaces" and other]
         self._replaced += [(subject, other) for kind, other in links if kind == "replaced-by" and other]
@@ -82,8 +83,7 @@ class References:
             _, system, value = about.split("|", 2)
             pair: tuple[str, str] | None = (system or self._intake.issuer, value)
         else:
-            tail = "/".join(about.split("/")[-2:])
-            for place in (about, tail):
+            for place in (about, local_name(about)):
                 if place in self._barred:
                     raise _barred(key)
                 if (subject := self.patients.get(place)) is not None:
@@ -104,8 +104,7 @@ class References:
 
     def learn_place(self, resource: Node) -> None:
         """The code of a Location's type, such as ICU."""
-        codings = [coding for concept in branches(resource, "type") for coding in branches(concept, "coding")]
-        if code := next((word(coding, "code") for coding in codings if word(coding, "code")), ""):
+        if code := place_code(resource):
             self._learn("place", "Location", resource, code)
 
     def learn_medicine(self, resource: Node) -> None:
@@ -128,7 +127,7 @@ class References:
     def code(self, lookup: Lookup) -> str:
         """What a reference to a Location or Medication stands for. Raises Refusal for an unknown Medication."""
         name = lookup.reference
-        tail = "/".join(name.split("/")[-2:])
+        tail = local_name(name)
         known = self._codes[lookup.kind]
         code = known.get(name) or known.get(tail)
         if code is None:
@@ -136,7 +135,7 @@ class References:
             if code is not None:
                 known[name] = code
         if code is None and lookup.kind == "place":
-            code = name.rsplit("/", 1)[-1]  # its id is all that is known of it
+            code = re.split(r"[/|]", tail)[-1]  # its id is all that is known of it
         if code is None:
             raise Refusal(
                 lookup.field, "a Medication of this delivery or an earlier one", "one that none has named",
@@ -158,7 +157,7 @@ class References:
         return f"{self._intake.issuer}|{name}"
 
     def _meant(self, reference: str) -> int | None:
-        names = (reference, "/".join(reference.split("/")[-2:]))
+        names = (reference, local_name(reference))
         for name in names:
             if (known := self.patients.get(name)) is not None:
                 return known

@@ -14,52 +14,55 @@ from ingest.machine import cores
 from ingest.readers.fhir.extract import Extracted, Setting, extract_lines
 from ingest.readers.fhir.files import Chunk
 
-PROCESSES: int | None = None  # how many; None: as many as there are cores, where it is worth it
+PROCESSES: int | None = None  # how many extract, this one among them; None: one per core, where it is worth it
 WORTH_BYTES = 100_000_000  # of all files together; a process takes a second or two to start
+AHEAD = 2  # chunks that a worker has: one that it works on, and the next
 _PROGRAM = f"import sys; sys.path[:] = {{}}; from {__name__} import serve; serve()"
+_FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}  # what is free goes back to the system
 _GONE = (OSError, EOFError, pickle.UnpicklingError)  # what talking to a process that was killed raises
 
 
 class Extracting:
-    """Extracts chunks: here, and in processes of its own as soon as they have started, until `close`."""
+    """Extracts chunks: in processes of its own as soon as they have started, until `close`, and here beside them."""
 
     def __init__(self, total_bytes: int) -> None:
-        self._processes = PROCESSES or (cores() if total_bytes > WORTH_BYTES else 1)
+        self._others = (PROCESSES or (cores() if total_bytes > WORTH_BYTES else 1)) - 1
         self._workers: list[_Worker] = []
         self._mine = threading.local()  # each thread talks to one process
-        self._threads = ThreadPoolExecutor(self._processes)
-        self._starting: list[Future[Extracted | None]] = []
-        if self._processes > 1:
-            self._starting = [self._threads.submit(self._ask, None) for _ in range(self._processes)]
+        self._threads = ThreadPoolExecutor(max(self._others, 1))
+        self._starting = [self._threads.submit(self._ask, None) for _ in range(self._others)]
 
     def extract(self, chunks: Iterable[Chunk], setting: Setting) -> Iterator[tuple[Chunk, Extracted]]:
-        """Every chunk with what its records say, in order; two more than there are processes are under way."""
-        packed = pickle.dumps(setting) if self._processes > 1 else b""
-        waiting: deque[tuple[Chunk, Future[Extracted | None]]] = deque()
+        """Every chunk with what its records say, in order. What no process is free for is extracted here."""
+        packed = pickle.dumps(setting) if self._others else b""
+        waiting: deque[tuple[Chunk, _Coming]] = deque()
         for chunk in chunks:
-            if not self._has_started():  # until then it is quicker here
-                yield chunk, extract_lines(chunk, setting)
-                continue
             kept = chunk.without_data()
-            waiting.append((kept, self._threads.submit(self._ask, (kept, packed))))
-            if len(waiting) > self._processes + 1:
+            asked = [coming for _, coming in waiting if isinstance(coming, Future) and not coming.done()]
+            if self._has_started() and len(asked) < AHEAD * self._others:
+                waiting.append((kept, self._threads.submit(self._ask, (kept, packed))))
+            else:
+                waiting.append((kept, extract_lines(chunk, setting)))
+            del chunk
+            most = 2 * AHEAD * self._others
+            while waiting and (len(waiting) > most or _is_there(waiting[0][1])):
                 yield self._result(*waiting.popleft(), setting)
         while waiting:
             yield self._result(*waiting.popleft(), setting)
 
     def close(self) -> None:
         """End the processes, also those that are still starting."""
-        self._processes = 1
+        self._others = 0
         for worker in self._workers:
             worker.end()
         self._threads.shutdown(cancel_futures=True)
 
     def _has_started(self) -> bool:
-        if self._processes == 1 or not all(future.done() for future in self._starting):
+        if not self._others or not all(future.done() for future in self._starting):
             return False
         if any(future.exception() for future in self._starting):
-            self._processes = 1  # they cannot be started here
-        return self._processes > 1
+            self._others = 0  # they cannot be started here
+        return self._others > 0
 
     def _ask(self, task: tuple[Chunk, bytes] | None) -> Extracted | None:
         worker = getattr(self._mine, "worker", None)
@@ -68,12 +71,19 @@ class Extracting:
             self._workers.append(worker)
         return worker.ask(task)
 
-    def _result(self, chunk: Chunk, future: Future[Extracted | None], setting: Setting) -> tuple[Chunk, Extracted]:
+    def _result(self, chunk: Chunk, coming: "_Coming", setting: Setting) -> tuple[Chunk, Extracted]:
         try:
-            found = future.result()
+            found = coming.result() if isinstance(coming, Future) else coming
         except _GONE:  # it was killed, perhaps for want of memory
-            self._processes, found = 1, None
+            self._others, found = 0, None
         return chunk, extract_lines(chunk, setting) if found is None else found
+
+
+_Coming = Future[Extracted | None] | Extracted
+
+
+def _is_there(coming: _Coming) -> bool:
+    return not isinstance(coming, Future) or coming.done()
 
 
 class _Worker:
@@ -83,6 +93,7 @@ class _Worker:
         program = _PROGRAM.format(repr(sys.path))
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter, running our own module
             [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, **_FRUGAL},
             start_new_session=True,  # Ctrl-C is the caller's; this one ends when its input does
         )  # fmt: skip
 

@@ -52,6 +52,9 @@ def read_quickly(lines: list[bytes], first: int, otherwise: Callable[[int, bytes
         plain: object = False
         try:
             resource = loads(line)
+            if "valueQuantity" not in resource:  # asked, since a KeyError for every other line would cost more
+                otherwise(number, line, resource)
+                continue
             quantity, time, issued = resource["valueQuantity"], resource["effectiveDateTime"], resource.get("issued")
             value, unit, identifier = quantity["value"], quantity["code"], resource["id"]
             coding, subject, meta = resource["code"]["coding"][0], resource["subject"], resource.get("meta")
@@ -59,7 +62,8 @@ def read_quickly(lines: list[bytes], first: int, otherwise: Callable[[int, bytes
             plain = (
                 resource["resourceType"] == "Observation" and resource["status"] == "final"
                 and quantity["system"] == UCUM and "comparator" not in quantity and "type" not in subject
-                and not ("component" in resource or "docStatus" in resource or "verificationStatus" in resource)
+                and not ("component" in resource or "docStatus" in resource or "verificationStatus" in resource
+                         or "focus" in resource or "modifierExtension" in resource)
                 and (type(value) is float or type(value) is int) and -largest <= value <= largest
                 and type(unit) is type(code) is type(time) is type(identifier) is type(about) is str
                 and unit and code and identifier and time and about[:8] == "Patient/"

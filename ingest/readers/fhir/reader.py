@@ -55,7 +55,7 @@ def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch
     try:
         yield from in_batches(reading.rows())
     finally:
-        reading.extracting.close()
+        reading.close()
     check_manifests(manifests, reading.states, intake)
 
 
@@ -68,7 +68,7 @@ class _Reading:
         self._settling = Settling(intake, self._references, self._versions)
         self._first = FirstPass(intake, self._references, self._versions, self._settling)
         self._as_lines = {file: is_lines(file) for file in files}
-        self.extracting = Extracting(sum(file.path.stat().st_size for file in files if self._as_lines[file]))
+        self._extracting = Extracting(sum(file.path.stat().st_size for file in files if self._as_lines[file]))
         self.states = [
             FileState(file, intake.ledger.file(file.sha256), self._versions.source(file.source)) for file in files
         ]
@@ -89,9 +89,16 @@ class _Reading:
         for state in wanted:
             yield from self._all_else(state)
         self._versions.index.flush()
+        for note, count in self._settling.clock.notes().items():
+            report.note(note, count)
         for state in self.states:
             count = state.known.records if state.known else state.records
             self._intake.ledger.enter_file(state.file.sha256, FORMAT, count, frozenset(state.refused))
+
+    def close(self) -> None:
+        """Let go of processes and of what was kept aside."""
+        self._extracting.close()
+        self._references.patients.close()
 
     def _all_else(self, state: FileState) -> Iterator[pa.RecordBatch]:
         """What is not of the first types, and whatever is broken."""
@@ -100,7 +107,7 @@ class _Reading:
             self._intake.vocabulary, self._references.binaries, state.only,
         )  # fmt: skip
         if self._as_lines[state.file]:
-            for chunk, got in self.extracting.extract(state.chunks or chunks(state.file), setting):
+            for chunk, got in self._extracting.extract(state.chunks or chunks(state.file), setting):
                 state.lines += got.filled
                 yield from self._settled(got, state, chunk.records())
                 if chunk.broken:

@@ -1,20 +1,23 @@
 """FHIR resources as facts, by type: what each says of its subject, when it was, and when it could be known."""
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 
 from ingest.account.quarantine import Refusal
 from ingest.meaning.times import parse_iso
 from ingest.observations import BIRTH_CODE, DEATH_CODE
 from ingest.readers.fhir.documents import composition, document, report
-from ingest.readers.fhir.facts import Context, Fact, Lookup, Skip
+from ingest.readers.fhir.facts import Context, Fact, Lookup, Skip, Span, contained, reference_of
 from ingest.readers.fhir.medications import MEDICATIONS
 from ingest.readers.fhir.observations import observation
 from ingest.readers.fhir.questionnaires import questionnaire_response
-from ingest.readers.fhir.values import Node, branch, branches, code_of, concept_of, word
+from ingest.readers.fhir.values import Node, branch, branches, code_of, concept_of, place_code, word
 
 Reading = Callable[[Node, Context], Iterator[Fact]]
+NO_PLACE = "place of an Encounter that refers to no Location: left out"
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_NOT_TAKEN = re.compile("not-tak")  # not-taken; not-taking, not-taking-on-hold
 
 
 def patient_facts(resource: Node, context: Context) -> Iterator[Fact]:
@@ -32,12 +35,12 @@ def patient_facts(resource: Node, context: Context) -> Iterator[Fact]:
         yield Fact(DEATH_CODE, moment.start, available_time=moment.end)
 
 
-def event(concept: str, times: tuple[str, ...], released: str = "") -> Reading:
-    """How a type is read that is a code at a time, the shape of most clinical events."""
+def event(concept: str, times: tuple[str, ...], released: str = "", *, ahead: bool = False) -> Reading:
+    """How a type is read that is a code at a time, the shape of most clinical events. ahead: see `Context.when`."""
 
     def read(resource: Node, context: Context) -> Iterator[Fact]:
         code = code_of(concept_of(resource, concept), concept)
-        time, available = context.when(resource, times, released)
+        time, available = context.when(resource, times, released, ahead=ahead)
         yield Fact(code, time, available_time=available)
 
     return read
@@ -57,22 +60,28 @@ def _encounter(resource: Node, context: Context) -> Iterator[Fact]:
     yield from _span(f"ENCOUNTER//{code}", branch(resource, key), key, context)
     for stay in branches(resource, "location"):
         if since := word(branch(stay, "period"), "start"):
+            reference = reference_of(branch(stay, "location"), "Location")
+            own = contained(resource, reference, "Location")
+            code = "" if own is None else place_code(own)
+            if not code and (not reference or reference.startswith("#")):
+                context.notes[NO_PLACE] += 1
+                continue
             moment = context.moment(since, "location.period.start")
-            reference = word(branch(stay, "location"), "reference")
-            if not reference:
-                raise Refusal("location.location", "a reference to a Location", "none")
-            lookup = Lookup("place", reference, "location.location")
-            yield Fact("LOCATION//", moment.start, available_time=moment.end, lookup=lookup)
+            lookup = None if code else Lookup("place", reference, "location.location")
+            yield Fact(f"LOCATION//{code}", moment.start, available_time=moment.end, lookup=lookup)
 
 
 def _span(code: str, period: Node, field: str, context: Context) -> Iterator[Fact]:
     """The start and, where it is stated, the end of something that lasts."""
-    for name, edge in (("START", "start"), ("END", "end")):
-        if text := word(period, edge):
-            moment = context.moment(text, f"{field}.{edge}")
-            yield Fact(f"{code}//{name}", moment.start, available_time=moment.end)
-        elif edge == "start":
-            raise Refusal(f"{field}.start", "a time", "none")
+    if not (text := word(period, "start")):
+        raise Refusal(f"{field}.start", "a time", "none")
+    start = context.moment(text, f"{field}.start")
+    yield Fact(f"{code}//START", start.start, available_time=start.end)
+    if text := word(period, "end"):
+        end = context.moment(text, f"{field}.end")
+        if end.end < start.start:
+            raise Refusal(f"{field}.end", "an end that is not before the start", "one that is")
+        yield Fact(f"{code}//END", end.start, available_time=end.end)
 
 
 def _episode(resource: Node, context: Context) -> Iterator[Fact]:
@@ -96,7 +105,8 @@ def _condition(resource: Node, context: Context) -> Iterator[Fact]:
     yield Fact(code, moment.start, available_time=context.known(moment, recorded, "recordedDate"))
     if ended := word(resource, "abatementDateTime") or word(branch(resource, "abatementPeriod"), "end"):
         moment = context.moment(ended, "abatementDateTime")
-        yield Fact(f"{code}//ABATED", moment.start, available_time=context.known(moment, recorded, "recordedDate"))
+        available = context.known(moment, recorded, "recordedDate", ahead=True)  # recorded while it lasted
+        yield Fact(f"{code}//ABATED", moment.start, available_time=available)
 
 
 def _media(resource: Node, context: Context) -> Iterator[Fact]:
@@ -128,7 +138,7 @@ def _imaging_study(resource: Node, context: Context) -> Iterator[Fact]:
 
 
 def _care_plan(resource: Node, context: Context) -> Iterator[Fact]:
-    time, available = context.when(resource, ("period", "created"), "created")
+    time, available = context.when(resource, ("period", "created"), "created", ahead=True)
     codes = [code_of(concept, "category") for concept in branches(resource, "category") if branches(concept, "coding")]
     if not codes:
         raise Refusal("category.coding", "a code with its system", "none")
@@ -154,8 +164,26 @@ def _specimen(resource: Node, context: Context) -> Iterator[Fact]:
     collection = branch(resource, "collection")
     time, available = context.when(collection, ("collectedDateTime", "collectedPeriod"))
     if received := word(resource, "receivedTime"):
-        available = max(available, context.moment(received, "receivedTime").end)
+        available = context.known(Span(time, available), received, "receivedTime")
     yield Fact(f"SPECIMEN//{code}", time, available_time=available)
+
+
+def denied(resource: Node) -> str:
+    """Why a resource says that something is not so, in another field than its status; empty where it does not.
+
+    Asked not to be done, not taken by the patient, declined, a goal that is none.
+    """
+    kind, status = resource.get("resourceType"), resource.get("status")
+    if resource.get("doNotPerform") is True:
+        return f"{kind} of what is not to be done"
+    if kind == "MedicationStatement":
+        codings = branches(branch(resource, "adherence", "code"), "coding")  # R5; R4 has it as a status
+        told = [word(coding, "code") for coding in codings] + [status if type(status) is str else ""]
+        return "MedicationStatement not taken" if any(_NOT_TAKEN.match(each) for each in told) else ""
+    if kind == "MedicationDispense" and status == "declined":
+        return "MedicationDispense declined"
+    state = resource.get("lifecycleStatus")
+    return f"Goal {state}" if kind == "Goal" and state in ("cancelled", "entered-in-error", "rejected") else ""
 
 
 RESOURCES: dict[str, Reading] = {
@@ -176,7 +204,10 @@ RESOURCES: dict[str, Reading] = {
     "Media": _media,
     "Observation": observation,
     "Procedure": event(
-        "code", ("performedDateTime", "occurrenceDateTime", "performedPeriod", "occurrencePeriod"), "recorded"
+        "code",
+        ("performedDateTime", "occurrenceDateTime", "performedPeriod", "occurrencePeriod"),
+        "recorded",
+        ahead=True,
     ),
     "QuestionnaireResponse": questionnaire_response,
     "ServiceRequest": event("code", ("authoredOn", "occurrenceDateTime", "occurrencePeriod")),

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,9 @@ import pyarrow.compute as pc
 from ingest.account.ledger import KnownFile
 from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
+from ingest.identity.recordings import check_named
 from ingest.intake import Intake
+from ingest.meaning.clocks import ClockWatch
 from ingest.observations import SCHEMA
 from ingest.readers.fhir.columns import FACTS
 from ingest.readers.fhir.extract import Extracted
@@ -46,6 +49,7 @@ class Settling:
 
     def __init__(self, intake: Intake, references: References, versions: Versions) -> None:
         self._intake, self._references, self._versions = intake, references, versions
+        self.clock = ClockWatch()
 
     def settle(self, got: Extracted, state: FileState, records: Records) -> pa.RecordBatch:
         """The rows of a chunk's records; `got.late` is left to the caller."""
@@ -55,11 +59,12 @@ class Settling:
             report.skip(FORMAT, reason, count)
         for note, count in got.notes.items():
             report.note(note, count)
-        self._intake.assets.update(got.assets)
+        self.clock.include(got.clock)
         wrong = [(label, Refusal(*parts)) for label, parts in got.refused]
         subjects, verdicts = self._whom(got)
         verdicts.update({record: Refusal(*parts) for record, parts in got.problems.items()})
         facts = self._looked_up(got, verdicts)
+        self._check_recordings(got, subjects, verdicts)
         self._check_versions(got, subjects, verdicts)
         for record, verdict in sorted(verdicts.items()):
             if isinstance(verdict, Skip):
@@ -117,6 +122,21 @@ class Settling:
             except Refusal as refusal:
                 verdicts.setdefault(int(got.records[row]), refusal)
         return got.facts.set_column(place, FACTS.field(place), pa.array(codes, pa.string()))
+
+    def _check_recordings(self, got: Extracted, subjects: np.ndarray, verdicts: dict[int, Verdict]) -> None:
+        """Refuse records that name a recording of another patient; the files of the others are in use."""
+        if not got.assets:
+            return
+        intake = self._intake
+        paths = got.facts.column(FACTS.get_field_index("asset")).to_pylist()
+        for path, record in zip(paths, got.records.tolist(), strict=True):
+            if path is None or record in verdicts:
+                continue
+            try:
+                check_named(Path(path), int(subjects[record]), intake.identity, intake.issuer, "content.url")
+                intake.assets[Path(path)] = got.assets[Path(path)]
+            except Refusal as refusal:
+                verdicts[record] = refusal
 
     def _check_versions(self, got: Extracted, subjects: np.ndarray, verdicts: dict[int, Verdict]) -> None:
         """Skip what is known or older, refuse what nothing tells apart, retire what is replaced."""

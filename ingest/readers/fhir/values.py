@@ -14,8 +14,15 @@ PREFIXES = {
     "http://hl7.org/fhir/sid/icd-10-cm": "ICD10CM",
     "http://hl7.org/fhir/sid/icd-10": "ICD10",
     "http://www.nlm.nih.gov/research/umls/rxnorm": "RXNORM",
+    # the same systems by their OIDs (HL7 OID registry), as converters from HL7 V2 and CDA write them
+    "urn:oid:2.16.840.1.113883.6.1": "LOINC",
+    "urn:oid:2.16.840.1.113883.6.96": "SNOMED",
+    "urn:oid:2.16.840.1.113883.6.90": "ICD10CM",
+    "urn:oid:2.16.840.1.113883.6.3": "ICD10",
+    "urn:oid:2.16.840.1.113883.6.88": "RXNORM",
 }
 UCUM = "http://unitsofmeasure.org"
+_UCUM_SYSTEMS = (UCUM, "urn:oid:2.16.840.1.113883.6.8")
 LARGEST_FLOAT32 = 3.4028234663852886e38
 
 
@@ -97,9 +104,23 @@ def concept_of(node: Node, key: str) -> Node:
 
 def unit_of(quantity: Node) -> str | None:
     """The unit of a Quantity: its code where the system is UCUM, else as it is written."""
-    if word(quantity, "system") == UCUM and (code := word(quantity, "code")):
+    if word(quantity, "system") in _UCUM_SYSTEMS and (code := word(quantity, "code")):
         return code
     return word(quantity, "unit") or word(quantity, "code") or None
+
+
+def place_code(location: Node) -> str:
+    """The code of a Location's type, such as ICU; empty where it has none."""
+    codings = [coding for concept in branches(location, "type") for coding in branches(concept, "coding")]
+    return next((code for coding in codings if (code := word(coding, "code"))), "")
+
+
+def local_name(reference: str) -> str:
+    """A reference without its server and version: Patient/17 of https://srv/fhir/Patient/17/_history/2."""
+    if "?identifier=" in reference:  # the identifier's system may be an address too
+        kind, _, query = reference.partition("?")
+        return f"{kind.rsplit('/', 1)[-1]}?{query}"
+    return "/".join(reference.partition("/_history/")[0].split("/")[-2:])
 
 
 def last_part(system: str) -> str:

@@ -2,14 +2,17 @@
 
 import datetime as dt
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ingest.account.quarantine import Refusal
-from ingest.intake import ALREADY, Intake
 from ingest.readers.fhir.facts import Skip
 from ingest.readers.fhir.index import NOT_STATED, Known, RecordIndex, Row, label_of
 from ingest.readers.fhir.values import Node, branch, branches, word
+
+if TYPE_CHECKING:
+    from ingest.intake import Intake  # a process that only extracts does without
 
 NOTES = {
     "corrected": "record replaced by a better version of it",
@@ -50,7 +53,7 @@ def order(mine: Row, other: Row) -> int:
 class Versions:
     """The versions that are known, and the verdict on those that come: used, skipped, or in place of another."""
 
-    def __init__(self, intake: Intake) -> None:
+    def __init__(self, intake: "Intake") -> None:
         self._intake = intake
         self.index = RecordIndex(intake.ledger)
 
@@ -73,6 +76,8 @@ class Versions:
             return
         old = known.row
         if (old.content, old.rank) == (new.content, new.rank):
+            from ingest.intake import ALREADY
+
             raise Skip("duplicate" if known.is_of_this_run else ALREADY)
         if old.subject and new.subject and old.subject != new.subject:
             raise other_subject()

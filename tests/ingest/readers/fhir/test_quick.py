@@ -1,4 +1,4 @@
-"""Quick reading gives what full reading gives, for every Observation that it takes."""
+"""Quick reading gives what full reading gives, for every Observation and every event that it takes."""
 
 import copy
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from ingest.delivery.sources import SourceFile
 from ingest.readers.fhir.extract import Extracted, Setting, extract, extract_lines
 from ingest.readers.fhir.files import Chunk
 from ingest.readers.fhir.quick import read_quickly
+from ingest.readers.fhir.quick_events import EventLines
 
 PLAIN: dict[str, Any] = {
     "resourceType": "Observation",
@@ -37,7 +39,8 @@ ODD = st.sampled_from(
 PATHS = [
     ("resourceType",), ("id",), ("status",), ("code",), ("code", "coding"), ("subject",), ("subject", "reference"),
     ("effectiveDateTime",), ("issued",), ("valueQuantity",), ("valueQuantity", "value"), ("valueQuantity", "code"),
-    ("valueQuantity", "system"), ("valueQuantity", "comparator"), ("component",), ("meta",), ("meta", "versionId"),
+    ("valueQuantity", "system"), ("valueQuantity", "comparator"), ("component",),
+    ("focus",), ("modifierExtension",), ("meta",), ("meta", "versionId"),
     ("meta", "lastUpdated"), ("docStatus",), ("verificationStatus",), ("contained",), ("valueString",),
 ]  # fmt: skip
 
@@ -69,6 +72,7 @@ def account(found: Extracted) -> dict[str, Any]:
         "seen": found.seen, "rows": found.rows[kept].tolist(), "whom": [abouts[found.whom[r]] for r in kept],
         "facts": [fact for _, fact in rows], "skipped": found.skipped, "refused": refused, "filled": found.filled,
         "withdrawn": [reason for _, reason, _ in found.withdrawn], "notes": found.notes,
+        "by patient": [r in found.patient_fields for r in kept],
     }  # fmt: skip
 
 
@@ -98,3 +102,97 @@ def test_facts_have_the_types_of_the_table() -> None:
     quick, full = both([orjson.dumps(PLAIN)])
     assert quick.facts.schema == full.facts.schema
     assert quick.facts.schema.field("numeric_value").type == pa.float64()
+
+
+CODE = {"coding": [{"system": "http://snomed.info/sct", "code": "44054006"}]}
+VACCINE = {"coding": [{"system": "http://hl7.org/fhir/sid/cvx", "code": "140"}]}
+EARLY, LATE = "2026-03-01T10:00:00+01:00", "2026-03-02T08:30:00.5Z"
+SPAN = {"start": EARLY, "end": LATE}
+PRESSURE = {"code": CODE, "valueQuantity": PLAIN["valueQuantity"]}
+SAMPLES: list[dict[str, Any]] = [
+    {"resourceType": "Observation", "status": "final", "code": CODE, "effectiveDateTime": EARLY, "issued": LATE,
+     "component": [PRESSURE, {**PRESSURE, "code": VACCINE}]},
+    {"resourceType": "Observation", "status": "final", "code": VACCINE, "effectiveDateTime": EARLY,
+     "valueCodeableConcept": CODE},
+    {"resourceType": "Encounter", "status": "finished", "class": {"code": "IMP"}, "period": SPAN,
+     "location": [{"location": {"reference": "Location/1"}}]},
+    {"resourceType": "Encounter", "status": "in-progress", "class": {"code": "EMER"}, "period": {"start": EARLY}},
+    {"resourceType": "Condition", "code": CODE, "onsetDateTime": EARLY, "recordedDate": LATE,
+     "verificationStatus": {"coding": [{"code": "confirmed"}]}, "abatementDateTime": LATE},
+    {"resourceType": "Condition", "code": CODE, "onsetDateTime": EARLY},
+    {"resourceType": "Procedure", "status": "completed", "code": CODE, "performedPeriod": SPAN},
+    {"resourceType": "Procedure", "status": "completed", "code": CODE, "performedDateTime": LATE, "recorded": EARLY},
+    {"resourceType": "MedicationRequest", "status": "active", "medicationCodeableConcept": CODE, "authoredOn": EARLY},
+    {"resourceType": "MedicationAdministration", "status": "completed", "medicationCodeableConcept": CODE,
+     "effectivePeriod": SPAN},
+    {"resourceType": "MedicationAdministration", "status": "completed", "medicationCodeableConcept": VACCINE,
+     "effectiveDateTime": EARLY, "recorded": LATE},
+    {"resourceType": "Immunization", "status": "completed", "vaccineCode": VACCINE, "occurrenceDateTime": EARLY},
+]  # fmt: skip
+for number, sample in enumerate(SAMPLES):
+    whom = "patient" if sample["resourceType"] == "Immunization" else "subject"
+    sample |= {"id": f"e{number}", whom: {"reference": "Patient/p1"}, "meta": {"versionId": "2"}}
+KEYS = sorted({key for sample in SAMPLES for key in sample} | {
+    "actualPeriod", "occurrencePeriod", "docStatus", "doNotPerform", "medication", "medicationReference", "contained",
+    "abatementPeriod", "onsetPeriod", "modifierExtension", "valueQuantity", "valueString", "focus", "hasMember",
+})  # fmt: skip
+EVENT_PATHS = [(key,) for key in KEYS] + [
+    ("period", "start"), ("period", "end"), ("performedPeriod", "end"), ("effectivePeriod", "start"),
+    ("valueCodeableConcept", "coding"),
+    ("code", "coding"), ("vaccineCode", "coding"), ("class", "code"), ("subject", "reference"), ("subject", "type"),
+    ("verificationStatus", "coding"), ("meta", "lastUpdated"), ("meta", "versionId"), ("patient", "reference"),
+]  # fmt: skip
+EVENT_ODD = ODD | st.sampled_from(
+    [
+        EARLY, LATE, "2026-02-30T10:00:00Z", "2026-03-01T24:00:00Z", "2026-03-01 10:00:00Z", "2026-03-01T10:00Z",
+        "2026-03-01T10:00:00.1234567Z", SPAN, {"start": LATE, "end": EARLY}, {"end": LATE}, "entered-in-error",
+        "completed", "planned", "amended", "Patient/Group/1", [{"code": "refuted"}], {"coding": [{"code": "refuted"}]},
+        [PRESSURE], [PRESSURE, {"code": CODE}], [{**PRESSURE, "valueString": "x"}], [PRESSURE, 1],
+        PRESSURE["valueQuantity"],
+        [{**PRESSURE, "valueQuantity": {**PRESSURE["valueQuantity"], "value": True}}],
+        [{**PRESSURE, "valueQuantity": {**PRESSURE["valueQuantity"], "comparator": "<"}}],
+        [{"period": SPAN, "location": {"reference": "Location/2"}}],
+        {"coding": [{"system": "urn:x", "code": "1"}, CODE["coding"][0]]},
+    ]
+)  # fmt: skip
+
+
+def test_the_plain_events_are_read_quickly() -> None:
+    events = EventLines()
+    assert all(events.take(number, b"", sample) for number, sample in enumerate(SAMPLES))
+    found, left = events.finish()
+    assert (list(found.numbers), left) == (list(range(len(SAMPLES))), [])
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(SAMPLES), st.lists(st.tuples(st.sampled_from(EVENT_PATHS), EVENT_ODD), max_size=2)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_quick_and_full_reading_of_events_agree(
+    changes: list[tuple[dict[str, Any], list[tuple[tuple[str, ...], Any]]]],
+) -> None:
+    lines = [orjson.dumps(PLAIN)]
+    for number, (sample, changed) in enumerate(changes):
+        made = copy.deepcopy(sample) | {"id": f"e{number}"}
+        for path, value in changed:
+            node = made
+            for key in path[:-1]:
+                node = node.get(key) if isinstance(node.get(key), dict) else {}
+            node[path[-1]] = copy.deepcopy(value)
+        lines.append(orjson.dumps(made))
+    quick, full = both(lines)
+    assert account(quick) == account(full)
+
+
+def test_events_of_real_exports_are_read_alike() -> None:
+    folder = Path(__file__).parents[5] / "shared" / "data" / "fhir-synthea"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: not here")
+    for name in ("Encounter", "Condition", "Procedure", "MedicationRequest", "Immunization", "AllergyIntolerance"):
+        lines = (folder / f"{name}.000.ndjson").read_bytes().splitlines()[:300]
+        quick, full = both(lines)
+        assert account(quick) == account(full)

@@ -1,7 +1,9 @@
 """What is known of every image and recording: the facts by which series are chosen and put together.
 
 `images/<run>.parquet` in a workspace, a row per DICOM instance or picture, written with the part of the observation
-table that the run makes. It holds no name, date or identifier of a person, but the DICOM UIDs, as `source_record` does.
+table that the run makes. A refused image that says which series it is of has a row too, so that it is known which
+volumes are incomplete; its `asset_sha256` joins with nothing. No row holds a name, date or identifier of a person, but
+the DICOM UIDs, as `source_record` does, and the path.
 """
 
 from collections.abc import Mapping
@@ -18,7 +20,7 @@ SCHEMA = pa.schema(
     [
         pa.field("asset_sha256", pa.string(), nullable=False),  # joins with the observation table
         pa.field("asset", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),  # image, volume (NIfTI, multi-frame), waveform, sound
+        pa.field("kind", pa.string(), nullable=False),  # image, volume (NIfTI, multi-frame), waveform, sound; refused
         pa.field("instance", pa.string()),  # SOP Instance UID
         pa.field("series", pa.string()),  # Series Instance UID
         pa.field("study", pa.string()),  # Study Instance UID
@@ -50,6 +52,7 @@ SCHEMA = pa.schema(
 )
 
 
+REFUSED = "refused"
 _ROWS_AT_ONCE = 8192
 
 
@@ -68,6 +71,10 @@ class Catalogue:
         self._rows.append({"asset_sha256": asset_sha256, "asset": asset, "kind": kind, **facts})
         if len(self._rows) >= _ROWS_AT_ONCE:
             self._write()
+
+    def add_refused(self, asset_sha256: str, asset: str, series: str, instance: str) -> None:
+        """An image that is not used."""
+        self.add(f"refused {asset_sha256}", asset, REFUSED, series=series, instance=instance or None)
 
     def commit(self) -> None:
         """Give what was added its final name. Does nothing where nothing was."""

@@ -10,6 +10,7 @@ from ingest.account.quarantine import Refusal
 from ingest.account.reconciliation import Report
 from ingest.catalogue import Catalogue
 from ingest.delivery.sources import SourceFile, inside
+from ingest.identity.recordings import check_named
 from ingest.identity.register import IdentityRegister
 from ingest.mapping.mapping import TableMapping
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
@@ -30,8 +31,9 @@ class Intake:
     mapping: TableMapping | None
     catalogue: Catalogue
     vocabulary: Vocabulary = EMPTY
-    assets: dict[Path, str] = field(default_factory=dict)  # image and recording files that records name -> SHA-256
+    assets: dict[Path, str] = field(default_factory=dict)  # image and recording files that used records name -> SHA-256
     advance: Callable[[SourceFile, int], None] = lambda file, done: None  # bytes of a file read so far
+    _checked: dict[Path, str] = field(default_factory=dict)  # what `asset` found sound -> SHA-256
 
     def retire(self, source_file: str, source_record: str, why: str) -> None:
         """Take back the observations of a record, of an earlier run or of this one: a better version is here, or none.
@@ -40,14 +42,20 @@ class Intake:
         """
         self.ledger.retire(source_file, source_record, why)
 
-    def asset(self, file: SourceFile, reference: str, field_name: str) -> tuple[str, str]:
-        """(absolute path, SHA-256) of the image or recording that a record of `file` names. Raises Refusal."""
+    def asset(self, file: SourceFile, reference: str, field_name: str, subject: int, issuer: str) -> tuple[str, str]:
+        """(absolute path, SHA-256) of the image or recording that a record of `file` names. Raises Refusal.
+
+        subject: whom the record is about; `issuer` gave the identifiers of such records. Whoever uses the record
+        enters the file in `assets`.
+        """
         path = inside(file, reference, field_name)
-        if path not in self.assets:
-            target = SourceFile(path, file.root)
+        target = SourceFile(path, file.root)
+        if path not in self._checked:
             check_asset(target, field_name)
-            self.assets[path] = target.sha256
-        return str(path), self.assets[path]
+        check_named(path, subject, self.identity, issuer, field_name)
+        if path not in self._checked:
+            self._checked[path] = target.sha256
+        return str(path), self._checked[path]
 
 
 def check_asset(file: SourceFile, field_name: str) -> None:

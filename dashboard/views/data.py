@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import session, words
-from dashboard.views.parts import disclaimer, empty
+from dashboard.views.parts import data_table, disclaimer, empty
 
 
 def page() -> None:
@@ -48,23 +48,23 @@ def _deliveries(deliveries: list[dict[str, Any]]) -> None:
     with left:
         st.subheader("By format", anchor=False)
         rows = [{"Format": name, **{k.capitalize(): v for k, v in count.items()}} for name, count in formats.items()]
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        data_table(pd.DataFrame(rows), hide_index=True)
     with right:
         st.subheader("Why skipped, and what was noted", anchor=False)
         reasons = [
             {"Count": n, "Why": why} for part in ("skip_reasons", "notes") for why, n in latest.get(part, {}).items()
         ]
         if reasons:
-            st.dataframe(pd.DataFrame(reasons), hide_index=True)
+            data_table(pd.DataFrame(reasons), hide_index=True)
         else:
             st.caption("Nothing was skipped.")
     if latest.get("refusals"):
         st.subheader("Refused", anchor=False)
-        st.dataframe(pd.DataFrame(latest["refusals"]), hide_index=True)
+        data_table(pd.DataFrame(latest["refusals"]), hide_index=True)
     if len(deliveries) > 1:
         with st.expander(f"All {len(deliveries)} deliveries"):
             keys = ("run", "in", "used", "refused", "skipped", "observations", "subjects")
-            st.dataframe(pd.DataFrame([{k: d.get(k) for k in keys} for d in deliveries]), hide_index=True)
+            data_table(pd.DataFrame([{k: d.get(k) for k in keys} for d in deliveries]), hide_index=True)
 
 
 def _cohort(report: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def _cohort(report: dict[str, Any]) -> None:
         st.subheader("Excluded, by reason", anchor=False)
         if report.get("excluded"):
             rows = [{"Cases": n, "Reason": why} for why, n in report["excluded"].items()]
-            st.dataframe(pd.DataFrame(rows), hide_index=True)
+            data_table(pd.DataFrame(rows), hide_index=True)
         else:
             st.caption("Nobody was excluded.")
     with right:
@@ -89,7 +89,7 @@ def _cohort(report: dict[str, Any]) -> None:
         if splits:
             st.subheader("Parts of the data", anchor=False)
             rows = [{"Part": n, "Cases": c["cases"], "With the outcome": c["events"]} for n, c in splits.items()]
-            st.dataframe(pd.DataFrame(rows), hide_index=True)
+            data_table(pd.DataFrame(rows), hide_index=True)
     streams = report.get("streams", {})
     if not streams:
         return
@@ -101,10 +101,11 @@ def _cohort(report: dict[str, Any]) -> None:
             "Cases with it": stream["present"],
             "Values used": stream["used"],
             "Left out": "; ".join(f"{n:,} {why}" for why, n in stream["left_out"].items()) or "none",
+            "Of those used": "; ".join(f"{n:,} {what}" for what, n in stream.get("noted", {}).items()) or "none",
         }
         for name, stream in streams.items()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True)
+    data_table(pd.DataFrame(rows), hide_index=True)
 
 
 page()

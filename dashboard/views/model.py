@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboard import model_figures, session, words
 from dashboard.session import Place
-from dashboard.views.parts import disclaimer, empty, theme
+from dashboard.views.parts import data_table, disclaimer, empty, theme
 from models.evaluate.results import Estimate, Evaluation
 
 MEASURES = {
@@ -104,7 +104,7 @@ def _compared(found: Evaluation) -> None:
 
 def _thresholds(found: Evaluation) -> None:
     st.subheader("If cases above a risk were flagged", anchor=False)
-    st.dataframe(
+    data_table(
         pd.DataFrame(
             [
                 {
@@ -127,7 +127,7 @@ def _patterns(found: Evaluation) -> None:
         anchor=False,
         help="The fused model among the cases that had exactly these sources.",
     )
-    st.dataframe(
+    data_table(
         pd.DataFrame(
             [
                 {
@@ -163,7 +163,7 @@ def _history(place: Place, version: str) -> None:
     with right:
         st.subheader("Which version served when", anchor=False)
         if changes:
-            st.dataframe(
+            data_table(
                 pd.DataFrame(
                     [
                         {"Since (UTC)": c.changed_at[:16].replace("T", " "), "Champion": c.version, "Why": c.reason}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from dashboard import figures, inputs, pictures, words
-from dashboard.views.parts import theme
+from dashboard.views.parts import data_table, theme
 from explain.explanation import Element
 from ingest.cohort import Cohort
 
@@ -18,7 +18,7 @@ def _table(cohort: Cohort, row: int, stream: str, shares: Sequence[Element]) -> 
     frame = inputs.table_rows(cohort, row, stream, shares)
     if not shares:
         frame = frame.drop(columns="share")
-    st.dataframe(
+    data_table(
         frame,
         hide_index=True,
         height="content",

@@ -1,6 +1,11 @@
 """Small parts that several pages share."""
 
+from typing import Any
+
+import pandas as pd
 import streamlit as st
+
+from ingest.exports.safe_csv import neutral
 
 DISCLAIMER = (
     "Decision support for people who review its reasons. It does not decide, and it is not validated for clinical use. "
@@ -14,6 +19,15 @@ def empty(sentence: str, command: str) -> None:
         st.text(sentence)
         st.caption("Run this, then reload the page:")
         st.code(command, language=None)
+
+
+def data_table(frame: pd.DataFrame, **options: Any) -> Any:
+    """A table as `st.dataframe` shows it, whose own download as CSV no spreadsheet takes for formulas. (FAULTS 34)
+
+    What somebody wrote in a comment, or a source in a code, is downloaded as it is shown: with an apostrophe before it
+    where it would be a formula.
+    """
+    return st.dataframe(neutral(frame), **options)
 
 
 def disclaimer() -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import session, words
 from dashboard.session import Place
+from dashboard.views.parts import data_table
 from ingest.errors import InputError
 from serve.reviews import Review, add_review
 
@@ -62,7 +63,7 @@ def _history(kept: list[Review]) -> None:
     if not kept:
         st.caption("Nobody has reviewed this case yet.")
         return
-    st.dataframe(
+    data_table(
         pd.DataFrame(
             {
                 "When (UTC)": [review.reviewed_at[:16].replace("T", " ") for review in kept],

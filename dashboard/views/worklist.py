@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import session, words
 from dashboard.session import Place
-from dashboard.views.parts import disclaimer, empty
+from dashboard.views.parts import data_table, disclaimer, empty
 from dashboard.worklist import ANY, Filters, Listed, counts, listed, streams_of
 from ingest.task import Task
 
@@ -69,7 +69,7 @@ def _table(place: Place, task: Task, shown: Listed) -> None:
     drivers = session.top_drivers(place, list(some["case_id"]))
     frame = shown.rows(some, drivers)
     streams = streams_of(some)
-    event = st.dataframe(
+    event = data_table(
         frame,
         hide_index=True,
         height=min(36 * (len(frame) + 1) + 3, 640),

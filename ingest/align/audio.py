@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from ingest.align.block import Block, Given
 from ingest.align.events import STATIC, TIMELESS, Cases, Origin, Seen, seen, sources_of
 from ingest.align.image import with_asset
 from ingest.align.waveform import FORMS, Form, Made
+from ingest.delivery.shown_names import ShownName
 from ingest.errors import Complaint, InputError
 from ingest.machine import cores
 from ingest.signals.files import recording_sha256
@@ -28,14 +29,14 @@ _MICROSECONDS = 1e6
 class _Taken:
     """What was found for a case: the recording's event (-1: none), what became of it, and what is to be said.
 
-    left: kind and complaint of every recording that could not be used.
+    left: kind, complaint and file, as it may be shown, of every recording that could not be used.
     """
 
     event: int
     made: Made | None
     problem: str = ""
     note: str = ""
-    left: tuple[tuple[str, str], ...] = ()
+    left: tuple[tuple[str, str, str], ...] = ()
     tried: int = 0
 
 
@@ -76,8 +77,8 @@ class AudioAligner:
 
     def _block(self, start: int, cases: Cases, have: np.ndarray, taken: list[_Taken], pairs: Seen) -> Block:
         for found in taken:
-            for kind, complaint in found.left:
-                self.tally.refuse(kind, complaint)
+            for each in found.left:
+                self.tally.refuse(*each)
         good = [(int(case), found) for case, found in zip(have, taken, strict=True) if found.made is not None]
         self.tally.add("used", len(good))
         self.tally.add("older than the latest kept", len(pairs.case) - sum(found.tried for found in taken))
@@ -105,22 +106,25 @@ class AudioAligner:
 
     def _choose(self, events: np.ndarray, index_time: int) -> _Taken:
         """The latest recording that can be used. events: latest first."""
-        left: list[tuple[str, str]] = []
+        left: list[tuple[str, str, str]] = []
         latest = ""
         for tried, event in enumerate(events[:TRIES], 1):
             try:
                 made = self._made(int(event), int(index_time))
             except InputError as error:
-                why, kind, complaint = f"cannot be read: {_said(error.complaint)}", "unreadable or changed", str(error)
+                why, kind = f"cannot be read: {_said(error.complaint)}", "unreadable or changed"
+                file = ShownName(error.complaint.file)
+                complaint = str(replace(error.complaint, file=file))
             else:
                 if made.usable:
                     place = f"recording {len(events) - tried + 1} of {len(events)}"
                     note = f"{place}, since the latest could not be used: {latest}" if latest else ""
                     return _Taken(int(event), made, made.problem, note, tuple(left), tried)
                 why, kind = made.problem or "nothing in it", "unusable"
-                complaint = f"{self.paths[event]}: {why}"
+                file = ShownName(self.paths[event])
+                complaint = f"{file}: {why}"
             latest = latest or why
-            left.append((kind, complaint))
+            left.append((kind, complaint, file))
         return _Taken(-1, None, latest, "", tuple(left), min(len(events), TRIES))
 
     def _made(self, event: int, index_time: int) -> Made:

@@ -20,6 +20,7 @@ from ingest.align.split import PARTS, assign_splits
 from ingest.align.survey import Survey, levels_of, survey
 from ingest.align.write import Progress, Shard, write_shard
 from ingest.cohort import Cohort, open_cohort
+from ingest.delivery.shown_names import Bearing
 from ingest.errors import TaskError, TelltaleError
 from ingest.files import replacing_folder, write_json
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
@@ -38,6 +39,7 @@ def align(
     vocabulary: Vocabulary = EMPTY,
     catalogue: pa.Table | None = None,
     merged: Mapping[int, int] | None = None,
+    bearing: Bearing = lambda words: set(),
     progress: Progress | None = None,
 ) -> AlignReport:
     """Write the cohort of `task` to the folder `out` (as `ingest.cohort` describes) and say what went in and what not.
@@ -48,10 +50,11 @@ def align(
 
     Observations are read some whole subjects at a time; the result does not depend on how many. `subjects` limits who
     is looked at. vocabulary, catalogue: what codes and units mean, and what is known of every image. merged: subject
-    -> the one that it is read as, kept so that a change can be told. Raises TaskError, with nothing written, where
-    the task asks for what the observations do not hold.
+    -> the one that it is read as, kept so that a change can be told. bearing: what patients bear in their names and
+    numbers, so that no path in the report shows it. Raises TaskError, with nothing written, where the task asks for what
+    the observations do not hold.
     """
-    request = Request(task, as_source(observations), subjects, vocabulary, catalogue)
+    request = Request(task, as_source(observations), subjects, vocabulary, catalogue, bearing)
     with alone(out):
         check_task(task, request.source.code_counts, appending=append)
         if append:
@@ -64,7 +67,7 @@ def align(
         shard = Shard(found.found.cases, split, levels, found.dtypes)
         with replacing_folder(out) as folder:
             statistics, rows = write_shard(request, shard, folder / "shards" / "00000", progress)
-            report = replace(_report(task, found, shard, rows), merged=tuple(sorted((merged or {}).items())))
+            report = replace(_report(request, found, shard, rows), merged=tuple(sorted((merged or {}).items())))
             write_json(folder / "task.json", task.model_dump(mode="json"))
             write_json(folder / "statistics.json", statistics.to_json())
             write_json(folder / "report.json", report.to_json())
@@ -81,11 +84,11 @@ def _grow(request: Request, out: Path, progress: Progress | None) -> AlignReport
     dtypes = {name: earlier.arrays(0, name).values.dtype for name in task.streams}
     shard = Shard(found.found.cases, _split(task, found, earlier), levels, dtypes)
     if not len(shard.cases):
-        return _report(task, found, shard, {})
+        return _report(request, found, shard, {})
     number = int(earlier.index["shard"].max()) + 1
     with replacing_folder(out / "shards" / f"{number:05d}") as folder:
         _, rows = write_shard(request, shard, folder, progress)
-        report = _report(task, found, shard, rows)
+        report = _report(request, found, shard, rows)
         write_json(folder / "report.json", report.to_json())
     write_json(out / "report.json", {**report.to_json(), "merged": _merged(out)})
     return report
@@ -96,8 +99,8 @@ def _merged(out: Path) -> object:
     return json.loads((out / "report.json").read_text()).get("merged", [])
 
 
-def _report(task: Task, known: Survey, shard: Shard, rows: Mapping[str, np.ndarray]) -> AlignReport:
-    found = known.found
+def _report(request: Request, known: Survey, shard: Shard, rows: Mapping[str, np.ndarray]) -> AlignReport:
+    task, found = request.task, known.found
     event = found.cases.target == 1
     nobody = np.full(len(found.cases), -1)
     tallies = {name: shard.tallies[name] for name in task.streams}
@@ -106,7 +109,8 @@ def _report(task: Task, known: Survey, shard: Shard, rows: Mapping[str, np.ndarr
             present=int((rows.get(name, nobody) >= 0).sum()),
             used=tally.counts["used"],
             left_out={what: count for what, count in sorted(tally.counts.items()) if what != "used"},
-            refusals=tuple(tally.refusals),
+            refusals=tally.refusals_shown(request.bearing),
+            noted=dict(sorted(tally.notes.items())),
         )
         for name, tally in tallies.items()
     }

@@ -16,6 +16,7 @@ AGE_CODE = "AGE"  # in conditions: whole and part years since birth, at the inde
 YEAR_US = round(365.25 * 24 * HOUR_US)
 CHUNK = 4096  # cases looked at together
 OUTCOME_UNKNOWN = "outcome unknown"
+OUTCOME_CONTRADICTED = "outcome stated as both positive and negative"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,6 @@ def find_cases(prepared: Prepared, task: Task, taken: Taken | None = None) -> Fo
     several = task.index.per_record is not None or task.index.which == "each"
     fresh, cases = _leave_out_taken(candidates, taken or Taken(), several=several)
     excluded: Counter[str] = Counter()
-    unknown = 0
     parts: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     conditions = [(c, prepared.events.select(_codes(c)), wanted) for c, wanted in _conditions(task)]
@@ -74,11 +74,11 @@ def find_cases(prepared: Prepared, task: Task, taken: Taken | None = None) -> Fo
             excluded[condition.name] += int(fails.sum())
             kept &= ~fails
         target = _outcomes(task, outcome, chunk)
-        unknown += int((kept & np.isnan(target)).sum())
-        kept &= ~np.isnan(target)
+        excluded[OUTCOME_UNKNOWN] += int((kept & np.isnan(target)).sum())
+        excluded[OUTCOME_CONTRADICTED] += int((kept & np.isinf(target)).sum())
+        kept &= np.isfinite(target)
         parts.append(start + np.flatnonzero(kept))
         targets.append(target[kept])
-    excluded[OUTCOME_UNKNOWN] += unknown
     rows = np.concatenate([np.zeros(0, np.int64), *parts])
     chosen = replace(cases.take(rows), target=np.concatenate([np.zeros(0, np.float32), *targets]))
     return Found(
@@ -87,7 +87,7 @@ def find_cases(prepared: Prepared, task: Task, taken: Taken | None = None) -> Fo
         already_there=len(candidates) - int(fresh.sum()),
         subjects=len(np.unique(prepared.records.subject if prepared.records else candidates.subject)),
         excluded={name: count for name, count in excluded.items() if count},
-        unknown_target=unknown,
+        unknown_target=excluded[OUTCOME_UNKNOWN] + excluded[OUTCOME_CONTRADICTED],
     )
 
 
@@ -218,7 +218,7 @@ def _compares(condition: Condition, numbers: np.ndarray) -> np.ndarray:
 
 
 def _outcomes(task: Task, events: Events, cases: Cases) -> np.ndarray:
-    """(C,) float32: 1 or 0, NaN where unknown."""
+    """(C,) float32: 1 or 0, NaN where unknown, infinite where it is stated as both."""
     pairs = owned(events, cases)
     time, index = events.time[pairs.event], cases.index_time[pairs.case]
     ahead = (time != STATIC) & (time > index)
@@ -233,7 +233,7 @@ def _outcomes(task: Task, events: Events, cases: Cases) -> np.ndarray:
 
 
 def _labels(task: Task, events: Events, pairs: Seen, cases: int) -> np.ndarray:
-    """A label counts where all that is stated of a case agrees; other texts, and contradictions, are unknown."""
+    """A label counts where all that is stated of a case agrees; other texts are unknown."""
     texts = events.texts()
     said = np.zeros((cases, 2), bool)
     for column, values in enumerate((task.target.negative, task.target.positive)):
@@ -241,6 +241,7 @@ def _labels(task: Task, events: Events, pairs: Seen, cases: int) -> np.ndarray:
     target = np.full(cases, np.nan, np.float32)
     target[said[:, 0] & ~said[:, 1]] = 0
     target[said[:, 1] & ~said[:, 0]] = 1
+    target[said.all(axis=1)] = np.inf
     return target
 
 

@@ -94,7 +94,7 @@ def usable(column: Column, cases: Cases, window_hours: float | None, tally: Tall
         if number:
             tally.add(name, reason == number)
     if column.converted is not None:
-        tally.add("converted", column.converted[pairs.event] & (reason == 0))
+        tally.note("converted", column.converted[pairs.event] & (reason == 0))
     return pairs.where(reason == 0)
 
 

@@ -124,7 +124,8 @@ class ImageAligner:
 
     def _element(self, case: int, images: np.ndarray, frame: int, mask: File | None) -> "_Element":
         files = tuple(self._files[image] for image in images.tolist())
-        return _Element(case, images, ImageJob(files, self._wanted, frame, mask))
+        refused = 0 if self._is_flat else int(self._facts.refused[images[0]])
+        return _Element(case, images, ImageJob(files, self._wanted, frame, mask, refused))
 
     @cached_property
     def _wanted(self) -> Wanted:
@@ -184,7 +185,7 @@ class ImageAligner:
         lines: dict[int, list[str]] = {}
         for element, fault in faults:
             what = "unreadable or changed" if self._is_flat else "in a volume that was refused"
-            self.tally.refuse(what, fault.whole(element.job.files[0]))
+            self.tally.refuse(what, *fault.whole(element.job.files[0]))
             self.tally.add(what, len(element.images) - 1)
             lines.setdefault(element.case, []).append(fault.short)
         for case, said in lines.items():

@@ -1,7 +1,7 @@
 """From the files of one image or volume to its tensor: what worker processes do. Imports neither torch nor pydantic."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ingest.align.volume import Slices, read_dicom_series, read_nifti_volume
 from ingest.align.volume_geometry import SliceRefusal
 from ingest.align.volume_grid import to_grid
 from ingest.delivery.bounds import LIBRARY_ERRORS
+from ingest.delivery.shown_names import ShownName
 from ingest.errors import Complaint, InputError
 
 MAX_FILE_BYTES = 1 << 31
@@ -48,12 +49,16 @@ class File:
 
 @dataclass(frozen=True)
 class ImageJob:
-    """One element of a stream: a frame of a file, or a volume of one file or more. mask: for `box: mask`."""
+    """One element of a stream: a frame of a file, or a volume of one file or more.
+
+    mask: for `box: mask`. refused: slices of the volume that were refused when they were ingested.
+    """
 
     files: tuple[File, ...]
     wanted: Wanted
     frame: int = 0
     mask: File | None = None
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,22 @@ class Fault:
 
     complaint: Complaint
 
-    def whole(self, first: File) -> str:
-        """With file and record; of a series as a whole, those of its first file."""
+    def whole(self, first: File) -> tuple[str, ShownName]:
+        """With record and file, as this may be shown; of a series as a whole, those of its first file. And the file."""
         found = self.complaint
         if not found.file.startswith(SERIES):
-            return str(found)
-        return ", ".join(part for part in (first.path, first.record, str(found)) if part)
+            file = ShownName(found.file)
+            return str(replace(found, file=file)), file
+        file = ShownName(first.path)
+        return ", ".join(part for part in (file, first.record, str(found)) if part), file
 
     @property
     def short(self) -> str:
         """What was expected and what came; of a slice, which."""
         found = self.complaint
         where = found.file if found.file.startswith(SERIES) else ""
-        return str(Complaint(where, "", found.field, found.expected, found.got, found.hint))
+        said = str(Complaint(where, "", found.field, found.expected, found.got, found.hint))
+        return said.removeprefix(": ")
 
 
 def load_image(job: ImageJob) -> NDArray[np.generic] | Fault:
@@ -137,6 +145,9 @@ def _flat_box(job: ImageJob, shown: Shown) -> Box | None:
 
 def _volume(job: ImageJob) -> NDArray[np.float32]:
     wanted = job.wanted
+    if job.refused:
+        got = f"{job.refused} that {'was' if job.refused == 1 else 'were'} refused by `telltale ingest`"
+        raise Refusal("", "all slices", got, "mend and deliver what is in quarantine")
     slices = _slices(job.files)
     box: Box | None = None
     if wanted.box == "body":

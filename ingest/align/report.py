@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+
+from ingest.delivery.shown_names import Bearing, all_without_persons
 
 
 class Tally:
@@ -13,7 +15,8 @@ class Tally:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.refusals: list[str] = []
+        self.notes: Counter[str] = Counter()
+        self.refusals: list[tuple[str, str]] = []  # the file as it may be shown, and the line, which begins with it
 
     def add(self, what: str, how_many: "np.ndarray | int") -> None:
         """Count the true ones of a mask, or a number."""
@@ -21,10 +24,21 @@ class Tally:
         if number:
             self.counts[what] += number
 
-    def refuse(self, what: str, complaint: str) -> None:
-        """Count a file that cannot be used, and keep the line that says why."""
+    def note(self, what: str, how_many: "np.ndarray | int") -> None:
+        """Count what was done to what is used: converted, cut, redacted."""
+        number = int(np.count_nonzero(how_many)) if isinstance(how_many, np.ndarray) else int(how_many)
+        if number:
+            self.notes[what] += number
+
+    def refuse(self, what: str, complaint: str, file: str) -> None:
+        """Count a file that cannot be used, and keep the line that says why, which begins with the file."""
         self.counts[what] += 1
-        self.refusals.append(complaint)
+        self.refusals.append((file, complaint))
+
+    def refusals_shown(self, bearing: Bearing) -> tuple[str, ...]:
+        """The lines, without what a patient bears in the files' paths."""
+        shown = all_without_persons({file for file, _ in self.refusals}, bearing)
+        return tuple(shown[file] + line.removeprefix(file) for file, line in self.refusals)
 
 
 @dataclass(frozen=True)
@@ -37,12 +51,16 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class StreamReport:
-    """One stream: cases that have it, values used, values left out by reason, and files refused (one line each)."""
+    """One stream: cases that have it, values used, values left out by reason, and files refused (one line each).
+
+    noted: what was done to values or cases that are used, such as a conversion; how many of them.
+    """
 
     present: int
     used: int
     left_out: Mapping[str, int]
     refusals: tuple[str, ...] = ()
+    noted: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def late(self) -> int:

@@ -18,6 +18,7 @@ from ingest.align.series import SeriesAligner
 from ingest.align.source import ROWS_AT_ONCE, ObservationSource, ahead
 from ingest.align.table import TableAligner
 from ingest.align.text import TextAligner
+from ingest.catalogue import REFUSED
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.task import StreamSpec, Task
 
@@ -56,11 +57,12 @@ class Request:
         return ALIGNERS[spec.kind](spec, given)
 
     def _catalogued(self, spec: StreamSpec, events: Events) -> pa.Table | None:
-        """What the catalogue says of the files of these events, for streams that read files."""
+        """What the catalogue says of the files of these events, and of what was refused."""
         if self.catalogue is None or spec.kind not in ("image", "audio"):
             return None
         digests = events.select(stream_codes(spec)).column("asset_sha256")
-        return self.catalogue.filter(pc.is_in(self.catalogue["asset_sha256"], pc.unique(digests)))
+        theirs = pc.is_in(self.catalogue["asset_sha256"], pc.unique(digests))
+        return self.catalogue.filter(pc.or_(theirs, pc.equal(self.catalogue["kind"], REFUSED)))
 
 
 # stream kind -> what aligns it; each takes its own part of a task and a `Given`

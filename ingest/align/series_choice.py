@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.align.events import Events
+from ingest.catalogue import REFUSED
 from ingest.task import SeriesRule
 
 # What a rule says -> the column of the catalogue that it is about.
@@ -39,7 +40,8 @@ class Facts:
 
     table: the columns of the catalogue, null where an image is not in it. assets (E,): the digest of each file, or its
     path. series (E,): a number for what belongs together; digest (E,): the SHA-256 of its UID. frames (E,): at least 1.
-    is_localizer (E,): scouts, on which others were planned.
+    is_localizer (E,): scouts, on which others were planned. refused (E,): how many images of its series were refused
+    when they were ingested, and have not come since.
     """
 
     table: pd.DataFrame
@@ -48,12 +50,13 @@ class Facts:
     digest: np.ndarray
     frames: np.ndarray
     is_localizer: np.ndarray
+    refused: np.ndarray
 
     @classmethod
     def of(cls, events: Events, catalogue: pa.Table | None) -> "Facts":
         """The facts of these observations, in their order."""
         digests = events.strings("asset_sha256")
-        columns = ["kind", "series", "frames", *sorted(set(CONDITIONS.values()))]
+        columns = ["kind", "series", "instance", "frames", *sorted(set(CONDITIONS.values()))]
         if catalogue is None:
             table = pd.DataFrame({name: [None] * len(digests) for name in columns}, dtype=object)
         else:
@@ -73,7 +76,9 @@ class Facts:
         hashed = np.array([hashlib.sha256(name.partition(" ")[2].encode()).hexdigest() for name in distinct], object)
         localizer = np.array(["LOCALIZER" in (text or "").upper() for text in table["image_type"]], bool)
         digest = hashed[numbers] if len(numbers) else np.zeros(0, object)
-        return cls(table, assets, numbers, digest, frames, localizer)
+        lost = _refused(table, catalogue)
+        refused = np.array([lost[uid] if uid is not None else 0 for uid in table["series"]], np.int64)
+        return cls(table, assets, numbers, digest, frames, localizer, np.where(is_whole, 0, refused))
 
     def fulfil(self, rule: SeriesRule) -> dict[str, np.ndarray]:
         """(E,) for each condition of the rule but `slices`: which images meet it."""
@@ -167,8 +172,10 @@ class Chooser:
         left = group
         for name, mask in met.items():
             remaining = left[mask[left]]
+            if not len(remaining) and name == "not_description":
+                return f"description that holds '{rule.not_description}'"
             if not len(remaining):
-                return f"{name} {self._has(name, left)}"
+                return f"{name.replace('_', ' ')} {self._has(name, left)}"
             left = remaining
         count = self._slices(left)
         return f"{count} {'slice' if count == 1 else 'slices'}"
@@ -179,6 +186,20 @@ class Chooser:
             return "not stated"
         codes = [text for text in held if _CODE.fullmatch(text)]
         return "/".join(codes[:3]) if name in SPOKEN and codes else "another"
+
+
+def _refused(table: pd.DataFrame, catalogue: pa.Table | None) -> Counter[str]:
+    """How many images of each of these series are not here because they were refused."""
+    if catalogue is None:
+        return Counter()
+    there = set(table["instance"].dropna())
+    of_these = pc.and_(
+        pc.equal(catalogue["kind"], REFUSED),
+        pc.is_in(catalogue["series"], pa.array(table["series"].dropna().unique(), pa.string())),
+    )
+    rows = catalogue.filter(of_these).select(["series", "instance", "asset_sha256"]).to_pylist()
+    lost = {(row["series"], row["instance"] or row["asset_sha256"]) for row in rows if row["instance"] not in there}
+    return Counter(series for series, _ in lost)
 
 
 def matches(texts: pd.Series, pattern: str) -> np.ndarray:

@@ -85,7 +85,7 @@ class TextAligner:
             first_token[mine] = np.searchsorted(note_of_token, np.arange(len(notes[mine])), "left")
             token_count[mine] = np.bincount(note_of_token, minlength=len(notes[mine]))
             whole.append(text)
-        self.tally.add("cases cut to max_tokens", len(cut))
+        self.tally.note("cases cut to max_tokens", len(cut))
         rows = np.where(token_count > 0, row, -1)  # a note that was cut away as a whole is no source
         return Block(
             start + have, ids, observed, token_hours,
@@ -108,7 +108,7 @@ class TextAligner:
         self.tally.add("notes without such a section", bool(text.strip()) and not chosen.strip())
         for pattern in self.redact:
             chosen, count = pattern.subn(" ", chosen)
-            self.tally.add("redacted", count)
+            self.tally.note("passages redacted", count)
         return chosen.strip()
 
 

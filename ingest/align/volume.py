@@ -1,7 +1,7 @@
 """Volumes as they were taken: the slices of a DICOM series, a multi-frame object, a NIfTI file."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ingest.account.quarantine import Refusal
 from ingest.align.dicom_frame import Dicom, parse_dicom, stored_frame
 from ingest.align.volume_geometry import Grid, Plane, SliceRefusal, check_planes, stack
+from ingest.align.volume_shear import leaning, straightened
 from ingest.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,13 +66,14 @@ def read_dicom_series(paths: Sequence[Path], contents: Sequence[Callable[[], byt
     middle = in_order[len(in_order) // 2]
     if len({str(one.header.get("PhotometricInterpretation")).strip() for one in read}) > 1:
         raise Refusal("Photometric Interpretation", "one for all slices", "several")
-    return Slices(
+    found = Slices(
         [one.pixels for one in in_order],
         np.array([one.rescale[0] for one in in_order]),
         np.array([one.rescale[1] for one in in_order]),
         grid,
         *_display(middle.header, 0, middle.pixels),
     )
+    return _straight(found, leaning(np.array([one.plane.position_mm for one in in_order]), grid))
 
 
 def read_nifti_volume(path: Path) -> Slices:
@@ -84,11 +86,17 @@ def read_nifti_volume(path: Path) -> Slices:
     steps = to_lps[:3, :3].T[::-1]  # per slice, row, column: the axes k, j, i of the file
     spacing = np.linalg.norm(steps, axis=1)
     axes = steps / spacing[:, None]
+    lean = None
     if np.abs(axes @ axes.T - np.eye(3)).max() > AXIS_TOLERANCE:
-        raise Refusal("affine", "axes at right angles", "sheared ones", "reformat it first")
+        if abs(axes[1] @ axes[2]) > AXIS_TOLERANCE:
+            raise Refusal("affine", "rows and columns at right angles", "sheared ones", "reformat it first")
+        normal = np.cross(axes[1], axes[2])
+        axes[0] = normal * np.sign(normal @ steps[0]) / np.linalg.norm(normal)
+        spacing[0] = axes[0] @ steps[0]
+        lean = np.arange(values.shape[2])[:, None] * (axes[1:] @ steps[0] / spacing[1:])
     planes = [np.ascontiguousarray(values[:, :, k].T) for k in range(values.shape[2])]
     ones = np.ones(len(planes))
-    return Slices(planes, ones, np.zeros(len(planes)), Grid(axes, spacing, to_lps[:3, 3]))
+    return _straight(Slices(planes, ones, np.zeros(len(planes)), Grid(axes, spacing, to_lps[:3, 3])), lean)
 
 
 @dataclass(frozen=True)
@@ -150,13 +158,26 @@ def _multi_frame(dicom: Dicom) -> Slices:
     order, grid = stack(planes)
     factors = [factor or (1.0, 0.0) for factor in rescales(header, order.tolist())]
     pixels = [_without_padding(dicom, stored_frame(dicom, int(number))) for number in order]
-    return Slices(
+    found = Slices(
         pixels,
         np.array([slope for slope, _ in factors]),
         np.array([intercept for _, intercept in factors]),
         grid,
         *_display(header, int(order[count // 2]), pixels[0]),
     )
+    return _straight(found, leaning(np.array([planes[number].position_mm for number in order]), grid))
+
+
+def _straight(slices: Slices, lean: NDArray[np.float64] | None) -> Slices:
+    """The same volume as a straight stack; around its slices lies what is darkest in each."""
+    if lean is None:
+        return slices
+    _, height, width = slices.shape
+    _check_voxels((len(lean), *(np.ceil(np.ptp(lean, axis=0)) + 1 + [height, width]).astype(int)))
+    low_is_dark = (slices.slopes > 0) != slices.inverted
+    fill = [float(p.min() if low else p.max()) for p, low in zip(slices.planes, low_is_dark, strict=True)]
+    planes, grid = straightened(slices.planes, lean, slices.grid, fill)
+    return replace(slices, planes=planes, grid=grid)
 
 
 def _position(dicom: Dicom, number: int, stated: Sequence[float], orientation: Sequence[float]) -> tuple[float, ...]:

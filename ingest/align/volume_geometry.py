@@ -1,4 +1,4 @@
-"""Where slices lie in the patient, and whether together they make a volume without gaps, doubles or tilt."""
+"""Where slices lie in the patient, and whether together they make a volume without gaps or doubles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ SPACING_TOLERANCE = 0.02  # of the distance between slices
 LEAST_TOLERANCE_MM = 0.1  # positions are often stated to a tenth of a millimetre
 MOST_TOLERANCE = 0.3  # of the distance between slices, where that is small
 SAME_PLACE = 0.05  # of the distance between slices
-SHIFT_PIXELS = 1.0  # by which a whole stack may lean before it counts as tilted
 
 Vector = NDArray[np.float64]
 
@@ -88,7 +87,8 @@ def check_planes(planes: Sequence[Plane]) -> None:
 def stack(planes: Sequence[Plane]) -> tuple[NDArray[np.int64], Grid]:
     """The order of alike slices (`check_planes`) along their normal, and the grid that they make.
 
-    Slices are ordered by position, never by number. Raises Refusal where one is missing, doubled or beside the others.
+    Slices are ordered by position, never by number, and may lean (see `volume_shear`). Raises Refusal where one is
+    missing or doubled.
     """
     if len(planes) < 2:
         raise Refusal("", "at least 2 slices", f"{len(planes)}")
@@ -100,12 +100,6 @@ def stack(planes: Sequence[Plane]) -> tuple[NDArray[np.int64], Grid]:
     order = np.argsort(along, kind="stable")
     spacing = _spacing(np.diff(along[order]))
     origin = positions[order[0]]
-    shift = positions[order] - origin
-    lean = np.linalg.norm(shift - np.outer(shift @ normal, normal), axis=1).max()
-    if lean > SHIFT_PIXELS * min(first.spacing_mm):
-        raise Refusal(
-            "", "slices straight above each other", f"a shift of {lean:.1f} mm", "a tilted gantry? reformat it first"
-        )
     axes = np.stack([normal, column, row])  # rows are counted along the column's direction, and the reverse
     return order, Grid(axes, np.array([spacing, *first.spacing_mm]), origin)
 

@@ -15,7 +15,8 @@ from ingest.signals.signal import Lead, factor_between
 from ingest.statistics import StreamStatistics
 from ingest.task import AudioStream
 
-MARGIN_S = 0.1  # read beyond what is kept, so that the filters' end lies outside
+MARGIN_S = 0.1  # read beyond what is kept, where the recording goes on, so that the filters' end lies outside
+MARGIN_PERIODS, MOST_MARGIN_S = 4.0, 60.0  # of the lower end of a band: for so long its filter rings
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Waveform:
 
     def make(self, path: Path, most_s: float) -> Made:
         spec = self.spec
-        recording = read_recording(path, min(spec.seconds + MARGIN_S, most_s), spec.leads)
+        recording = read_recording(path, min(spec.seconds + _margin_s(spec), most_s), spec.leads)
         good, faults = [], {}
         for name in spec.leads:
             lead = _in_unit(recording.lead(name), spec.unit or "")
@@ -103,7 +104,7 @@ class LogMel:
         self.observed_shape = (self.frames,)
 
     def make(self, path: Path, most_s: float) -> Made:
-        leads = read_recording(path, min(self.spec.seconds + MARGIN_S, most_s)).leads
+        leads = read_recording(path, min(self.spec.seconds + _margin_s(self.spec), most_s)).leads
         nothing = Made(np.zeros((0, self.spec.mels), np.float32), np.zeros(0, bool), "")
         if len({(lead.rate_hz, lead.unit) for lead in leads}) != 1:
             return replace(nothing, problem="channels of several rates or units, which have no mean")
@@ -120,8 +121,15 @@ class LogMel:
         return Made(frames, np.ones(len(frames), bool), quality.problem)
 
 
+def _margin_s(spec: AudioStream) -> float:
+    if spec.band_hz is None:
+        return MARGIN_S
+    return float(np.clip(MARGIN_PERIODS / spec.band_hz[0], MARGIN_S, MOST_MARGIN_S))
+
+
 def _judged(leads: "list[Lead] | tuple[Lead, ...]", spec: AudioStream, faults: dict[str, str]) -> Quality:
-    """The verdict on these leads, with the faults that others have already."""
+    """The verdict on what is kept of these leads, with the faults that others have already."""
+    leads = [lead.cut(spec.seconds) for lead in leads]
     highest_hz = None if spec.band_hz is None else spec.band_hz[1]
     quality = judge_recording(leads, plausible=spec.plausible, rates_hz=spec.rates_hz, highest_hz=highest_hz)
     return replace(quality, faults={**faults, **quality.faults})

@@ -8,7 +8,7 @@ SHA-256, with its suffix; quarantine keeps the full path.
 
 import hashlib
 import re
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Set
 from functools import lru_cache
 
 Bearing = Callable[[Set[str]], Set[str]]  # of some words in lower case, those that a patient bears as name or number
@@ -45,10 +45,18 @@ class ShownName(str):
 
 def without_persons(shown: str, known: Bearing) -> str:
     """A shown path with the parts masked that hold a word of a patient's name, or an identifier."""
-    parts = shown.split("/")
-    words = {word for part in parts for word in words_of(part)}
-    personal = known(words) - _THINGS  # some patients of tests are called Test
-    return "/".join(mask(part) if words_of(part) & personal else part for part in parts)
+    return all_without_persons([shown], known)[shown]
+
+
+def all_without_persons(shown: Iterable[str], known: Bearing) -> dict[str, str]:
+    """Shown paths -> the same without persons; `known` is asked once for all of them."""
+    words = {path: {part: words_of(part) for part in path.split("/")} for path in shown}
+    every = {word for parts in words.values() for found in parts.values() for word in found}
+    personal = known(every) - _THINGS  # some patients of tests are called Test
+    return {
+        path: "/".join(mask(part) if parts[part] & personal else part for part in path.split("/"))
+        for path, parts in words.items()
+    }
 
 
 def words_of(part: str) -> Set[str]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
-from ingest.dicom.facts import CODE_STRING, UID_PATTERN, image_facts, text, waveform_facts
+from ingest.dicom.facts import CODE_STRING, UID_PATTERN, common_facts, image_facts, text, waveform_facts
 from ingest.dicom.header import DicomFile, dicom_errors, open_dicom
 from ingest.dicom.kinds import is_waveform, no_image, sop_class
 from ingest.dicom.pixels import decoded_bytes, missing_decoder, pixel_digest, syntax_name
+from ingest.errors import InputError
 from ingest.identity.register import Claim
 from ingest.meaning.times import Moment, parse_dicom, parse_offset
 
@@ -58,12 +59,12 @@ def read_entry(file: SourceFile, content: bytes | None, *, issuer: str, zone: dt
                 return _entry(opened, issuer, zone, _samples_digest(dataset), "waveform", waveform_facts(dataset), 0)
             if reason := no_image(dataset, has_pixels=opened.pixels is not None):
                 return reason
-            digest = pixel_digest(opened)
-            assert digest is not None
             if missing := missing_decoder(opened):
                 raise Refusal(
                     "Transfer Syntax UID", "one that can be decoded here", syntax_name(opened), f"needs {missing}"
                 )
+            digest = pixel_digest(opened)
+            assert digest is not None
             facts = image_facts(opened)
             kind = "image" if facts["frames"] == 1 else "volume"
             size = decoded_bytes(opened) if opened.transfer_syntax.is_encapsulated else 0
@@ -72,6 +73,18 @@ def read_entry(file: SourceFile, content: bytes | None, *, issuer: str, zone: dt
             raise Refusal(
                 "", f"a sound {sop_class(dataset)}", f"an element that cannot be read ({type(error).__name__})"
             ) from None
+
+
+def series_and_instance(file: SourceFile, content: bytes | None = None) -> tuple[str, str]:
+    """Series and SOP Instance UID of a file that may be broken; empty where it does not tell."""
+    try:
+        with open_dicom(file.path, content) as opened:
+            facts = common_facts(opened.dataset)
+            return str(facts["series"]), str(facts["instance"])
+    except (InputError, Refusal):
+        return "", ""
+    except dicom_errors():
+        return "", ""
 
 
 def _entry(

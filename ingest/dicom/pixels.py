@@ -83,6 +83,9 @@ def decoded(opened: DicomFile, frames: Sequence[int] | None) -> NDArray[Any]:
         if frames is None:
             check_decoded(str(opened.path), _frame_bytes(opened) * total)
             return one(None if total > 1 else 0)
+        if total > 1 and opened.dataset.BitsAllocated == 1 and not opened.transfer_syntax.is_encapsulated:
+            check_decoded(str(opened.path), _frame_bytes(opened) * total)
+            return one(None)[list(frames)]  # a frame may begin within a byte, which pydicom takes for an error
         check_decoded(str(opened.path), _frame_bytes(opened) * len(frames))
         if len(frames) == 1:
             return one(frames[0])[None]

@@ -80,9 +80,22 @@ class IdentityRegister:
         known = self._store.subject(issuer, identifier)
         return self._hash(issuer, identifier) if known is None else known
 
+    def stated_subject(self, issuer: str, identifier: str) -> int:
+        """`subject_id` of an identifier that a delivery states: kept, so that no path that bears it is shown."""
+        subject = self.subject_id(issuer, identifier)
+        self._store.mention(identifier.strip())
+        return subject
+
     def known(self, issuer: str, identifier: str) -> int | None:
         """The subject that an identifier is registered under; None where nobody has been."""
         return self._store.subject(issuer.strip(), identifier.strip())
+
+    def names(self, subject: int, identifier: str, issuer: str) -> bool:
+        """Whether an identifier is this subject's: of `issuer`, or of any issuer that is known."""
+        return any(
+            self.person(self.subject_id(each, identifier)) == self.person(subject)
+            for each in {issuer, *self._store.issuers()}
+        )
 
     def person(self, subject: int) -> int:
         """The subject that a subject was merged into; else itself."""
@@ -135,12 +148,7 @@ class IdentityRegister:
 
     def bearing(self, words: Set[str]) -> set[str]:
         """Of some words in lower case, those that are part of somebody's name or are an identifier."""
-        if not words:
-            return set()
-        found = {identifier.casefold() for _, identifier, _ in self._store.identifiers()} & words
-        for _, names, _ in self._store.claims():
-            found |= words & {word for name in names for word in re.findall(r"[^\W\d_]{3,}", name.casefold())}
-        return found
+        return self._store.bearing(words) if words else set()
 
     def merge(self, kept: int, other: int, why: str) -> bool:
         """Two subjects are one person: `other` is read as `kept` from now on. False where nothing changed."""

@@ -25,9 +25,13 @@ _CLOCK = re.compile(r"(\d{1,4}):[0-5]\d(?::[0-5]\d)?")
 _ROW_ID = re.compile(r"\bid\b|id$|\bno$|number$")
 _SPAN_WORDS = {"s": "sec|second", "min": "min|minute", "h": "hr|hour", "d": "day", "wk": "week"}
 _PERSONAL = re.compile(
-    r"\b(?:surname|lastname|firstname|given ?name|family ?name|full ?name|patient ?name|birth|dob|address|street|phone|"
-    r"mobile|e ?mail|zip|postcode|postal|ssn|insurance|passport)"
+    r"\b(?:surname|lastname|firstname|(?:last|first|given|family|full|patient|middle|maiden) ?name|birth|dob|address|"
+    r"street|phone|mobile|e ?mail|zip|postcode|postal|ssn|insurance|passport|"
+    r"nachname|vorname|familienname|geburts|geb(?: ?dat|\b)|anschrift|adresse|stra(?:ß|ss)e|telefon|handy|plz|postleit|"
+    r"versichert|nom\b|pr[ée]nom|naissance|t[ée]l[ée]|apellido|nombre|nacimiento|direcci[óo]n|cognome|nascita)"
+    r"|姓名|出生|电话|地址|身份证|氏名|生年月日|住所"
 )
+_NAME = "name"  # of a person, unless it is repeated: then of a test, a drug
 # Units as headers write them, in lower case -> UCUM.
 UNITS = {
     "mg/dl": "mg/dL", "g/dl": "g/dL", "g/l": "g/L", "mg/l": "mg/L", "ug/l": "ug/L", "ng/ml": "ng/mL",
@@ -40,7 +44,7 @@ UNITS = {
     "years": "a", "year": "a", "yrs": "a", "days": "d", "hours": "h", "minutes": "min", "s": "s", "sec": "s",
     "seconds": "s", "km/h": "km/h", "m/s": "m/s", "kpa": "kPa",
 }  # fmt: skip
-_SUFFIXES = ("mgdl", "mmhg", "bpm", "kg", "cm", "pct", "percent", "ml", "years", "celsius", "mm", "c", "f")
+_SUFFIXES = ("mgdl", "mmhg", "bpm", "kg", "cm", "pct", "percent", "ml", "years", "celsius", "mm", "c", "°c", "f")
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ def words_of(name: str) -> str:
     return re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)).strip().lower()
 
 
-def guess_column(name: str, cells: Sequence[str], beside: Path) -> Guess:
+def guess_column(name: str, cells: Sequence[str], beside: Path, decimal: str = ".") -> Guess:
     """The guess for one column from some cells (trimmed). beside: the table's folder, for files that it may name."""
     filled = [cell for cell in cells if cell]
     null = tuple(word for word in NULL_WORDS if word in set(filled))
@@ -79,18 +83,18 @@ def guess_column(name: str, cells: Sequence[str], beside: Path) -> Guess:
     facts = {"distinct": len(distinct), "filled": len(told), "null": null, "longest": max(map(len, told), default=0)}
     if not told:
         return Guess(name, "empty", **facts)  # type: ignore[arg-type]  # the four facts are of the right types
-    if _PERSONAL.search(words_of(name)):
+    if _PERSONAL.search(words_of(name)) or (words_of(name) == _NAME and 2 * len(distinct) > len(told)):
         return Guess(name, "personal", **facts)  # type: ignore[arg-type]
     if template := _asset(name, sorted(distinct)[:200], beside):
         return Guess(name, "asset", asset=template, **facts)  # type: ignore[arg-type]
-    time, zoned, sure = _time(name, told)
+    time, zoned, sure = _time(name, told, decimal)
     if time:
         return Guess(name, "time", time=time, zoned=zoned, sure=sure, **facts)  # type: ignore[arg-type]
-    numbers = facts["numbers"] = sum(map(is_number, told))
+    numbers = facts["numbers"] = sum(is_number(cell, decimal) for cell in told)
     if _ROW_ID.search(words_of(name)) and len(distinct) > 20 and all(map(str.isdigit, told)):
         return Guess(name, "text", **facts)  # type: ignore[arg-type]
     if numbers >= _ENOUGH * len(told) or (numbers >= 0.6 * len(told) and unit_of(name)):
-        facts["null"] = (*null, *_sentinels(told))
+        facts["null"] = (*null, *_sentinels(told, decimal))
         return Guess(name, "numeric", unit=unit_of(name), unparseable=len(told) - numbers, **facts)  # type: ignore[arg-type]
     return Guess(name, "text", **facts)  # type: ignore[arg-type]
 
@@ -100,12 +104,16 @@ def unit_of(name: str) -> str:
     if found := re.search(r"[(\[]\s*([^)\]]+?)\s*[)\]]\s*$", name):
         return UNITS.get(found[1].lower(), "")
     parts = re.split(r"[_ ]", name.lower())
+    if len(parts) > 2 and (unit := UNITS.get("/".join(parts[-2:]))):  # glucose_mg_dl
+        return unit
+    if len(parts) > 1 and "/" in parts[-1]:
+        return UNITS.get(parts[-1], "")
     if len(parts) > 1 and parts[-1] in _SUFFIXES:
         return {"mgdl": "mg/dL"}.get(parts[-1]) or UNITS.get(parts[-1], "")
     return ""
 
 
-def _time(name: str, cells: list[str]) -> tuple[str, bool, bool]:
+def _time(name: str, cells: list[str], decimal: str) -> tuple[str, bool, bool]:
     """(what kind of time, whether it states its zone or needs none, whether that is sure)."""
     some = cells[:500]
     matches = [_ISO.fullmatch(cell) for cell in some]
@@ -114,7 +122,7 @@ def _time(name: str, cells: list[str]) -> tuple[str, bool, bool]:
     clocks = [found for cell in some if (found := _CLOCK.fullmatch(cell))]
     if len(clocks) >= _ENOUGH * len(some) and any(int(found[1]) > 23 for found in clocks):
         return "hh:mm", True, True
-    if sum(map(is_number, some)) >= _ENOUGH * len(some) and (unit := _span(name)):
+    if sum(is_number(cell, decimal) for cell in some) >= _ENOUGH * len(some) and (unit := _span(name)):
         return unit.rstrip("?"), True, not unit.endswith("?")
     if not any(character.isdigit() for character in some[0]) or (is_number(some[0]) and len(some[0]) not in (8, 14)):
         return "", True, True
@@ -140,10 +148,10 @@ def _span(name: str) -> str:
     return "min?"
 
 
-def _sentinels(cells: list[str]) -> tuple[str, ...]:
+def _sentinels(cells: list[str], decimal: str) -> tuple[str, ...]:
     """Numbers that stand for "no value": -1 where nothing else is negative, 999 far above all else."""
     counted = Counter(cells)
-    numbers = sorted({float(cell) for cell in counted if is_number(cell)})
+    numbers = sorted({float(cell.replace(decimal, ".")) for cell in counted if is_number(cell, decimal)})
     found = []
     for text in _SENTINELS:
         if counted.get(text, 0) < 3:

@@ -4,11 +4,9 @@ It loads, and it reads the table; whether it means the right thing is for a pers
 only the names of columns, and the words and numbers that usually stand for "no value".
 """
 
-import csv
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -16,15 +14,9 @@ import yaml
 from ingest.delivery.sources import SourceFile
 from ingest.errors import InputError
 from ingest.mapping.columns import Guess, guess_column, words_of
-from ingest.mapping.mapping import Table, parse_mapping
-from ingest.readers.table.blocks import BlockError, first_bytes
-from ingest.readers.table.cells import as_text
-from ingest.readers.table.excel import is_excel, sheet_names
-from ingest.readers.table.files import column_names, is_parquet, read_rows
+from ingest.mapping.form import Form, form_of, sample
+from ingest.mapping.mapping import parse_mapping
 
-SAMPLE_ROWS = 5000
-_DELIMITERS = (",", ";", "\t", "|")
-_ENCODINGS = ("utf-8", "utf-16", "cp1252")
 # What names whom a row is about, the likeliest first.
 _SUBJECT_NAMES = (
     r"\b(?:patient|subject|person|participant|mrn|pid|pat)\b", r"patient|subject|person|participant",
@@ -46,9 +38,10 @@ def propose_mapping(path: Path) -> str:
     if not path.is_file():
         raise InputError(str(path), expected="a table", got="nothing of that name")
     file = SourceFile(path.resolve(), path.resolve().parent)
-    form = _form(file)
-    names, cells = _sample(file, form)
-    guesses = [guess_column(name, cells[name], file.path.parent) for name in names if name in cells]
+    form = form_of(file)
+    names, cells = sample(file, form)
+    decimal = form.keys.get("decimal", ".")
+    guesses = [guess_column(name, cells[name], file.path.parent, decimal) for name in names if name in cells]
     if not guesses or not any(guess.filled for guess in guesses):
         raise InputError(file.name, expected="a table with rows", got="a header alone")
     text = "\n".join(_Proposal(file, form, names, guesses, cells).lines()) + "\n"
@@ -56,84 +49,11 @@ def propose_mapping(path: Path) -> str:
     return text
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How the file is written: keys of the mapping, and what to say of it."""
-
-    keys: dict[str, str]
-    remarks: tuple[str, ...] = ()
-
-
-def _form(file: SourceFile) -> _Form:
-    if is_parquet(file):
-        return _Form({})
-    if is_excel(file):
-        sheets = sheet_names(file)
-        remarks = (f"the workbook has {len(sheets)} sheets; this is the first",) if len(sheets) > 1 else ()
-        return _Form({"sheet": sheets[0]}, remarks)
-    encoding, text = _decoded(file)
-    lines = [line for line in text.splitlines()[:200] if line.strip()]
-    delimiter = max(_DELIMITERS, key=lambda mark: _columns(lines, mark))
-    keys = {} if encoding == "utf-8" else {"encoding": encoding}
-    if delimiter != ",":
-        keys["delimiter"] = delimiter
-    found = [cell for row in csv.reader(lines[1:], delimiter=delimiter) for cell in row]
-    commas = sum(bool(re.fullmatch(r"-?\d+,\d+", cell.strip())) for cell in found)
-    if delimiter != "," and commas > sum(bool(re.fullmatch(r"-?\d+\.\d+", cell.strip())) for cell in found):
-        keys["decimal"] = ","
-    remarks = () if encoding == "utf-8" else (f"CHECK: the file is not UTF-8; {encoding} reads it, others might too",)
-    return _Form(keys, remarks)
-
-
-def _decoded(file: SourceFile) -> tuple[str, str]:
-    """(encoding, the beginning) in the first encoding that fits."""
-    for encoding in _ENCODINGS:
-        if encoding == "utf-16" and file.head[:2] not in (b"\xff\xfe", b"\xfe\xff"):
-            continue
-        try:
-            data = first_bytes(file.path, encoding)
-            return encoding, data[: data.rfind(b"\n") + 1 or len(data)].decode("utf-8-sig")
-        except (BlockError, UnicodeDecodeError):
-            continue
-    raise InputError(file.name, expected="a table as text, Excel or Parquet", got="a file of another kind")
-
-
-def _columns(lines: Sequence[str], delimiter: str) -> float:
-    """How many columns a delimiter gives; little where rows differ."""
-    try:
-        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter)]
-    except csv.Error:
-        return 0.0
-    return widths[0] * sum(width == widths[0] for width in widths) / len(widths) if widths else 0.0
-
-
-def _sample(file: SourceFile, form: _Form) -> tuple[list[str], dict[str, list[str]]]:
-    """(all column names, the first cells of those that can be named)."""
-    first = Table.model_validate({**_blank(["x"]), **form.keys})
-    names = column_names(file, first)
-    usable = [name for name in names if name.strip() and names.count(name) == 1]
-    if not usable:
-        raise InputError(file.name, expected="a header with names of columns", got="none that can be used")
-    part = Table.model_validate({**_blank(usable), **form.keys})
-    cells: dict[str, list[str]] = {name: [] for name in usable}
-    for rows in read_rows(file, part, names):
-        for name in usable:
-            cells[name] += as_text(rows[name]).slice(0, SAMPLE_ROWS).to_pylist()
-        if len(cells[usable[0]]) >= SAMPLE_ROWS:
-            break
-    return names, cells
-
-
-def _blank(names: list[str]) -> dict[str, object]:
-    columns = [{"code": name, "column": name} for name in names]
-    return {"path": "x", "subject": {"column": names[0], "issuer": "x"}, "columns": columns}
-
-
 class _Proposal:
     """The guesses put together as a mapping, a line at a time."""
 
     def __init__(
-        self, file: SourceFile, form: _Form, names: list[str], guesses: list[Guess], cells: dict[str, list[str]]
+        self, file: SourceFile, form: Form, names: list[str], guesses: list[Guess], cells: dict[str, list[str]]
     ) -> None:
         self.file, self.form, self.names, self.cells = file, form, names, cells
         self.guesses = {guess.name: guess for guess in guesses}
@@ -203,7 +123,8 @@ class _Proposal:
         if not any(line.lstrip().startswith("-") for line in lines):
             lines.append(f"      - {{code: {_quoted(f'{self.stem}//ROW')}, kind: flag}}")
         if unnamed := [name for name in self.names if name not in self.guesses]:
-            lines.append(f"      # {len(unnamed)} columns without a name of their own are left out")
+            why = "without a name of their own, or with cells that have no text"
+            lines.append(f"      # {len(unnamed)} columns left out: {why}")
         return lines
 
     def _line(self, guess: Guess) -> list[str]:
@@ -230,7 +151,7 @@ class _Proposal:
             return f" # CHECK: {guess.unparseable:,} cells are no numbers and count as missing"
         if guess.kind == "numeric" and not guess.unit and guess.distinct > 12:
             return " # CHECK: unit"
-        if guess.kind == "numeric" and guess.distinct <= 2:
+        if guess.kind == "numeric" and guess.distinct <= 2 and guess.filled > 10:
             return " # CHECK: a yes or no? As text it can be a label or a level"
         if guess.kind == "text" and guess.longest > 80:
             return " # free text: it may name persons"
@@ -278,7 +199,7 @@ class _Proposal:
         if not code or not value or self.subject in (code, value):
             return "", "", ""
         numbers = sum(guess.kind == "numeric" for guess in self.guesses.values())
-        repeated = self.guesses[code].distinct <= max(2, self.rows // 3)
+        repeated = self.guesses[code].distinct <= max(2, self.rows // 2)
         unit = named(_UNIT_NAMES, lambda guess: guess.kind == "text")
         return (code, value, unit) if repeated and numbers <= 6 else ("", "", "")
 

@@ -43,6 +43,12 @@ class ClockWatch:
         if lead > NOTICED_HOURS:
             self._notice(np.array([lead]))
 
+    def include(self, other: "ClockWatch") -> None:
+        """What another watch of the same source has noticed."""
+        for leads in other._leads:
+            self._keep(leads)
+        self.noticed += other.noticed
+
     def refusal(self, lead_hours: float) -> Refusal:
         """Why a value with this lead is refused."""
         return Refusal(
@@ -62,6 +68,9 @@ class ClockWatch:
 
     def _notice(self, leads: np.ndarray) -> None:
         self.noticed += len(leads)
+        self._keep(leads)
+
+    def _keep(self, leads: np.ndarray) -> None:
         if len(leads) and self._kept < MAX_KEPT:
             self._leads.append(leads[: MAX_KEPT - self._kept])
             self._kept += len(self._leads[-1])

@@ -5,6 +5,8 @@ import re
 import zoneinfo
 from typing import NamedTuple
 
+import numpy as np
+
 from ingest.account.quarantine import Refusal, shown
 from ingest.errors import InputError
 
@@ -62,13 +64,25 @@ def parse_iso(text: str, field: str, zone: dt.tzinfo | None) -> Moment:
         try:
             moment = dt.datetime.fromisoformat(text)
         except ValueError:
-            raise _not_a_time(text, field) from None
+            moment = _leap_second(text, field)
         if moment.tzinfo is None:
             moment = localize(moment, field, zone)
         return _in_utc(moment, moment, text, field)
     if not (found := _PARTIAL_DATE.fullmatch(text)):
         raise _not_a_time(text, field)
     return _date_span(found[1], found[2], found[3], text, field, zone)
+
+
+def _leap_second(text: str, field: str) -> dt.datetime:
+    """A time whose seconds are 60, as the second after :59. Only the last second of a day in UTC can be one."""
+    before, found, after = text.partition(":60")
+    try:
+        moment = dt.datetime.fromisoformat(f"{before}:59{after}") if found else None
+        if moment is not None and moment.tzinfo and f"{moment.astimezone(dt.UTC):%H:%M:%S}" == "23:59:59":
+            return moment.replace(microsecond=0) + dt.timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        pass
+    raise _not_a_time(text, field)
 
 
 def parse_dicom(date: str, time: str, field: str, zone: dt.tzinfo | None) -> Moment:
@@ -109,6 +123,17 @@ def localize(naive: dt.datetime, field: str, zone: dt.tzinfo | None) -> dt.datet
             "have the source state the offset",
         )
     return first
+
+
+def midnights(days: np.ndarray, zone: dt.tzinfo | None) -> np.ndarray:
+    """The first moment of each day (N,) of wall clocks, in UTC; where the clocks skip or repeat midnight, the first."""
+    import pandas as pd
+
+    local = pd.DatetimeIndex(days).tz_localize(
+        zone or dt.UTC, ambiguous=np.ones(len(days), bool), nonexistent="shift_forward"
+    )
+    moments: np.ndarray = local.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]")
+    return moments
 
 
 def _date_span(year: str, month: str | None, day: str | None, text: str, field: str, zone: dt.tzinfo | None) -> Moment:

@@ -57,10 +57,11 @@ def displayed_picture(path: Path, page: int, content: bytes | None = None) -> ND
         elif picture.mode not in {"1", "L", "RGB", "I", "F"} and not picture.mode.startswith("I;16"):
             picture = picture.convert("RGB")
         values = np.asarray(picture)
+        is_deep = picture.mode in {"I", "F"} and opened.format == "TIFF"  # of a PNG, I may be 16 bits
     if values.dtype == np.bool_:
         return values.astype(np.float32)
     shown = values.astype(np.float32)
-    if np.issubdtype(values.dtype, np.integer):  # 16 bits, which Pillow may hand over in 32
+    if not is_deep:
         shown *= np.float32(1 / (255 if values.dtype == np.uint8 else 65535))
         return np.clip(shown, 0, 1, out=shown)
     np.nan_to_num(shown, copy=False, posinf=0, neginf=0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 _HEADER_BYTES = 540  # of NIfTI-2, the longer one
+_UNITS_MM = {1: 1000.0, 2: 1.0, 3: 0.001}  # xyzt_units: metres, millimetres, micrometres
 _MAGIC_AT = {348: (344, (b"n+1\0",)), 540: (4, (b"n+2\0",))}
 
 
@@ -48,7 +49,10 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """
     image = _opened(path)
     try:
-        values = np.asarray(image.dataobj[..., 0] if image.ndim == 4 else image.dataobj, np.float32)
+        first = image.dataobj[(..., *[0] * (image.ndim - 3))] if image.ndim > 3 else image.dataobj
+        values = np.asarray(first, np.float32)
+        if not values.flags.writeable:  # a view of the file's bytes
+            values = values.copy()
         np.nan_to_num(values, copy=False, posinf=0, neginf=0)
         return values, _affine(path, image)
     except LIBRARY_ERRORS as error:
@@ -58,7 +62,8 @@ def read_nifti(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 def check_nifti(path: Path) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """((I, J, K), spacing in mm along them) of a file whose header is sound. Raises InputError."""
     image = _opened(path, header_only=True)
-    return image.shape[:3], tuple(float(zoom) for zoom in image.header.get_zooms()[:3])  # type: ignore[no-untyped-call]
+    zooms = image.header.get_zooms()[:3]  # type: ignore[no-untyped-call]
+    return image.shape[:3], tuple(float(zoom) * _unit_mm(image) for zoom in zooms)
 
 
 def stored_array(path: Path) -> NDArray[Any]:
@@ -145,10 +150,15 @@ def _content(path: Path, length: int) -> bytes:
 
 
 def _affine(path: Path, image: "Nifti1Image") -> NDArray[np.float64]:
-    affine = np.asarray(image.affine, np.float64)
+    affine = np.diag([*[_unit_mm(image)] * 3, 1.0]) @ np.asarray(image.affine, np.float64)
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise InputError(str(path), field="affine", expected="an invertible matrix of numbers", got="something else")
     return affine
+
+
+def _unit_mm(image: "Nifti1Image") -> float:
+    """Millimetres in the unit of the header's lengths; where it states none, these are millimetres."""
+    return _UNITS_MM.get(int(image.header["xyzt_units"]) & 7, 1.0)
 
 
 def _broken(path: Path, got: str) -> InputError:

@@ -43,6 +43,10 @@ _OFFSET, _OFFSET_FORM = 0x00080201, re.compile(r"[+-]\d{4}")
 _CHARACTER_SET = 0x00080005
 _OURS = {_CHARACTER_SET, 0x00100024, 0x0040B020}  # issuer qualifiers, waveform annotations: removed
 _FREE_TEXT = {"ST", "LT", "UT", "PN"}  # removed where the table does not name them
+_SHORT_TEXT = {"LO", "SH", "UC", "AE", "UR"}  # kept where the table does not name them, as the meaning of a code
+_IDENTIFYING = (
+    "PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs", "PatientBirthName", "AccessionNumber",
+)  # fmt: skip
 _STANDARD_ROOT = "1.2.840.10008."
 _DATE = re.compile(r"(\d{4})\.?(\d{2})\.?(\d{2})")
 _DATETIME = re.compile(r"(\d{4})(?:(\d{2})(?:(\d{2})(\d{2,6}(?:\.\d{1,6})?)?)?)?([+-]\d{4})?")
@@ -64,7 +68,7 @@ def deidentify(dataset: "Dataset", person: Person, keys: Keys, codes: tuple[tupl
     is_wide = _CHARACTER_SET in dataset
     for tag in [tag for tag in list(dataset.keys()) if tag.group > _AFTER_PIXELS]:
         del dataset[tag]
-    _clean(dataset, person, keys)
+    _clean(dataset, person, keys, _named_in(dataset))
     if is_wide:  # all texts are decoded by now
         dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.PatientID = person.pseudonym
@@ -76,7 +80,14 @@ def deidentify(dataset: "Dataset", person: Person, keys: Keys, codes: tuple[tupl
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
 
 
-def _clean(dataset: "Dataset", person: Person, keys: Keys) -> None:
+def _named_in(dataset: "Dataset") -> re.Pattern[str] | None:
+    """The patient's names and numbers, as words that other texts of the data set may hold."""
+    said = [str(dataset.get(keyword) or "") for keyword in _IDENTIFYING]
+    words = {word.casefold() for text in said for word in re.findall(r"\w{3,}", text)}
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(words)))})(?!\w)", re.IGNORECASE) if words else None
+
+
+def _clean(dataset: "Dataset", person: Person, keys: Keys, named: re.Pattern[str] | None) -> None:
     from pydicom.datadict import dictionary_has_tag
 
     for tag in list(dataset.keys()):
@@ -95,12 +106,12 @@ def _clean(dataset: "Dataset", person: Person, keys: Keys) -> None:
             if action == "empty":
                 element.value = []
             for item in element.value:
-                _clean(item, person, keys)
+                _clean(item, person, keys, named)
         elif element.VR == "UI":
             element.value = _each(element, partial(_uid, keys=keys, always=action is not None))
         elif action == "empty":
             element.value = None
-        elif action in ("dummy", "uid"):
+        elif action in ("dummy", "uid") or (named and element.VR in _SHORT_TEXT and named.search(str(element.value))):
             element.value = _dummy(element)
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+OLDEST = 90  # years: from this age on only that it was reached may be told (45 CFR 164.514(b)(2)(i)(C))
 _WORD_NAME = r"[^\W\d_a-z][\w'’-]+"  # begins with a letter that is not a small Latin one
 _PART = rf"(?:{_WORD_NAME}|[^\W\d_a-z]\.)"
 _OF = r"(?:van|von|der|den|de|di|da|la|le|del|zu|bin|al)"
@@ -60,11 +61,15 @@ class Known:
 
 @dataclass
 class Scrubber:
-    """Takes out what identifies, counts it by kind, and moves the dates of one subject by `days`."""
+    """Takes out what identifies, counts it by kind, and moves the dates of one subject by `days`.
+
+    A date of the year `oldest` or before goes altogether: it would be the birth of somebody of 90 or more.
+    """
 
     days: int
     known: Known = field(default_factory=Known)
     found: Counter[str] = field(default_factory=Counter)
+    oldest: int = field(default_factory=lambda: dt.datetime.now(dt.UTC).year - OLDEST)
 
     def __post_init__(self) -> None:
         self._known = _known_pattern(self.known)
@@ -101,7 +106,7 @@ class Scrubber:
 
     def _date(self, match: re.Match[str]) -> str:
         self.found["DATE"] += 1
-        moved = _moved(match, self.days)
+        moved = _moved(match, self.days, self.oldest)
         return "[DATE]" if moved is None else moved
 
 
@@ -116,8 +121,8 @@ def _known_pattern(known: Known) -> re.Pattern[str] | None:
     return re.compile(rf"(?<!\w)(?:(?P<name>{by_name})|(?:{by_number}))(?!\w)", re.IGNORECASE)
 
 
-def _moved(match: re.Match[str], days: int) -> str | None:
-    """The date some days later in the form in which it stood; None where it is none that can be told."""
+def _moved(match: re.Match[str], days: int, oldest: int) -> str | None:
+    """The date some days later in the form in which it stood; None where it is none that can or may be told."""
     parts = match.groupdict()
     if parts.get("word"):
         day = parts["word_day"] or parts["word_day2"]
@@ -135,6 +140,8 @@ def _moved(match: re.Match[str], days: int) -> str | None:
     try:
         date = dt.date(int(year), month, int(day)) + dt.timedelta(days=days)
     except (ValueError, OverflowError):
+        return None
+    if date.year <= oldest:
         return None
     if parts.get("dot_year"):
         return f"{date:%d.%m.}{date.year:04}"

@@ -14,14 +14,13 @@ from typing import Any
 
 from ingest.account.quarantine import Refusal
 from ingest.privacy.keys import ISSUER, Keys
-from ingest.privacy.notes import Known, Scrubber
+from ingest.privacy.notes import OLDEST, Known, Scrubber
 from ingest.privacy.people import Pair, People
 from ingest.privacy.record_rules import CODES, DROPPED, MEASURES, OF_PEOPLE_AND_PLACES, TEXTS, TYPES
 from ingest.readers.fhir.types import is_type
 
 Node = dict[str, Any]
 MAX_DEPTH = 48
-OLDEST = 90  # years: from this age on only that it was reached may be told (45 CFR 164.514(b)(2)(i)(C))
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2})(T[0-9:.,Z+-]{2,40})?)?)?")
 _DATED = re.compile(
     r"(date|time|issued|recorded|start|end|created|authored|sent|received|instant|lastUpdated)", re.IGNORECASE

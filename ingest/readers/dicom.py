@@ -10,7 +10,7 @@ from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
 from ingest.dicom.conflicts import Contests, check_claim, remember_used
 from ingest.dicom.directory import missing_files
-from ingest.dicom.entry import read_entry
+from ingest.dicom.entry import read_entry, series_and_instance
 from ingest.dicom.gathered import Gathered, Waiting
 from ingest.dicom.header import looks_like_dicom
 from ingest.dicom.trial_decoding import undecodable
@@ -44,8 +44,7 @@ def read(files: Sequence[SourceFile], intake: Intake) -> Iterator[pa.RecordBatch
             intake.advance(file, file.path.stat().st_size)
         # All that fail are collected before any is removed: the entries are being walked through meanwhile.
         for number, refusal in list(undecodable(gathered.compressed())):
-            refused = gathered.remove(number)
-            intake.report.refuse(FORMAT, refusal.complaint(refused.name, ""), refused.path)
+            _refuse(gathered.remove(number), refusal, intake)
         gathered.index()
         yield from _judged(gathered, intake)
         remember_used(gathered, intake)
@@ -69,14 +68,21 @@ def _gather(file: SourceFile, intake: Intake, gathered: Gathered) -> None:
                 intake.ledger.enter_file(file.sha256, FORMAT, 1)
             intake.report.skip(FORMAT, entry)
         else:
-            subject = intake.identity.subject_id(entry.issuer, entry.identifier)
+            subject = intake.identity.stated_subject(entry.issuer, entry.identifier)
             gathered.add(file, entry, intake.identity.person(subject))
     except Refusal as refusal:
-        intake.report.refuse(FORMAT, refusal.complaint(file.name, ""), file.path)
+        _refuse(file, refusal, intake, content)
     except InputError as error:
         found = error.complaint
-        told = Refusal(found.field, found.expected, found.got, found.hint)
-        intake.report.refuse(FORMAT, told.complaint(file.name, ""), file.path)
+        _refuse(file, Refusal(found.field, found.expected, found.got, found.hint), intake, content)
+
+
+def _refuse(file: SourceFile, refusal: Refusal, intake: Intake, content: bytes | None = None) -> None:
+    """Report a file that is not used; the catalogue keeps which series it leaves incomplete."""
+    intake.report.refuse(FORMAT, refusal.complaint(file.name, ""), file.path)
+    series, instance = series_and_instance(file, content)
+    if series:
+        intake.catalogue.add_refused(file.sha256, str(file.path), series, instance)
 
 
 def _judged(gathered: Gathered, intake: Intake) -> Iterator[pa.RecordBatch]:
@@ -88,7 +94,7 @@ def _judged(gathered: Gathered, intake: Intake) -> Iterator[pa.RecordBatch]:
                 raise refusal
             _use(waiting, intake, gathered, rows)
         except Refusal as refusal:
-            intake.report.refuse(FORMAT, refusal.complaint(waiting.file.name, ""), waiting.file.path)
+            _refuse(waiting.file, refusal, intake)
         if len(rows) >= ROWS_AT_ONCE:
             yield rows.batch()
     yield rows.batch()

@@ -3,7 +3,7 @@
 SOURCE: Medical Event Data Standard 0.4, https://github.com/Medical-Event-Data-Standard/meds
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from ingest.delivery.sources import SourceFile
 from ingest.errors import Complaint
 from ingest.intake import ALREADY, Intake
 from ingest.mapping.mapping import TableMapping
+from ingest.meaning.clocks import HOUR_US, ClockWatch
 from ingest.meaning.vocabulary import EMPTY
 from ingest.observations import SCHEMA
 from ingest.readers.table.cells import LARGEST_FLOAT32, mask
@@ -53,19 +54,46 @@ def _is_data(file: SourceFile) -> bool:
     if file.head[:4] != b"PAR1":
         return False
     try:
-        schema = pq.read_schema(file.path)
+        return set(pq.read_schema(file.path).names) >= {"subject_id", "time", "code"}
     except (pa.ArrowException, OSError):
         return False
-    fields = {name: schema.field(name).type for name in schema.names}
-    code = fields.get("code")
-    if code is not None and pa.types.is_dictionary(code):
-        code = code.value_type
-    return (
-        {"subject_id", "time", "code"} <= fields.keys()
-        and pa.types.is_integer(fields["subject_id"])
-        and pa.types.is_timestamp(fields["time"])
-        and (pa.types.is_string(code) or pa.types.is_large_string(code))
-    )
+
+
+def _check_types(schema: pa.Schema) -> None:
+    """Refuse a file whose columns are not of the types that MEDS gives them, or of ones that become these unchanged."""
+    for name in schema.names:
+        if name not in _TYPES:
+            continue
+        kind = schema.field(name).type
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        fits, expected = _TYPES[name]
+        if not fits(plain):
+            hint = "write it as MEDS 0.4 has it, or describe the table in a mapping"
+            raise Refusal(name, f"a column of {expected}", str(kind), hint)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    return bool(is_number or pa.types.is_null(kind))
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_null(kind))
+
+
+_TYPES: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
+    "subject_id": (lambda kind: pa.types.is_integer(kind) and kind != pa.uint64(), "whole numbers (int64)"),
+    "time": (lambda kind: pa.types.is_timestamp(kind) or pa.types.is_null(kind), "timestamps"),
+    "code": (_is_text, "texts"),
+    "numeric_value": (_is_number, "numbers"),
+    "text_value": (_is_text, "texts"),
+    _UNIT: (_is_text, "texts"),
+    _AVAILABLE: (_is_moment, "timestamps or dates"),
+}
 
 
 class _File:
@@ -75,10 +103,17 @@ class _File:
         self.file, self.intake = file, intake
         self.subjects: dict[int, int] = {}
         self.refused: set[str] = set()
+        self.clock = ClockWatch()
 
     def read(self) -> Iterator[pa.RecordBatch]:
         report, ledger = self.intake.report, self.intake.ledger
         opened = pq.ParquetFile(self.file.path)
+        try:
+            _check_types(opened.schema_arrow)
+        except Refusal as refusal:
+            report.see(FORMAT)
+            report.refuse(FORMAT, refusal.complaint(self.file.name, "file"), self.file.path)
+            return
         records = opened.metadata.num_rows
         if ledger.current_file(self.file.sha256) is not None:
             report.see(FORMAT, records)
@@ -100,6 +135,8 @@ class _File:
             yield self._observations(batch, first, wanted)
             first += len(batch)
             self.intake.advance(self.file, size * (first - 1) // max(records, 1))
+        for note, count in self.clock.notes().items():
+            report.note(note, count)
         ledger.enter_file(self.file.sha256, FORMAT, first - 1, frozenset(self.refused))
 
     def _batches(self, opened: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
@@ -113,7 +150,8 @@ class _File:
         except (pa.ArrowException, OSError) as error:
             got = f"pages that cannot be read ({type(error).__name__})"
             self.intake.report.see(FORMAT)
-            self.intake.report.refuse(FORMAT, Complaint(self.file.name, "", "", "the rest of the file", got), None)
+            complaint = Complaint(self.file.name, "", "", "the rest of the file", got)
+            self.intake.report.refuse(FORMAT, complaint, self.file.path)
             self.refused.add("rest")
 
     def _observations(self, batch: pa.RecordBatch, first: int, open_rows: NDArray[np.bool_]) -> pa.RecordBatch:
@@ -124,10 +162,9 @@ class _File:
         no_code = mask(pc.equal(pc.fill_null(columns["code"], ""), ""))
         self._refuse(open_rows & ~no_one & no_code, first, Refusal("code", "a code", "nothing"))
         open_rows = open_rows & ~no_one & ~no_code
+        time, known = self._times(columns, first, open_rows)
         values, units = self._values(columns, first, open_rows)
         self.intake.report.use(FORMAT, int(open_rows.sum()))
-        time = columns["time"].cast(pa.timestamp("us"), safe=False)
-        known = columns[_AVAILABLE].cast(pa.timestamp("us"), safe=False) if self._has_known(columns) else time
         text = columns.get("text_value")
         arrays = {
             "subject_id": pa.array(self._subjects(columns["subject_id"])),
@@ -144,9 +181,26 @@ class _File:
         kept = pa.RecordBatch.from_arrays(whole, names=SCHEMA.names).filter(pa.array(open_rows))
         return pa.RecordBatch.from_arrays(kept.columns, schema=SCHEMA)
 
-    @staticmethod
-    def _has_known(columns: dict[str, pa.Array]) -> bool:
-        return _AVAILABLE in columns and pa.types.is_timestamp(columns[_AVAILABLE].type)
+    def _times(
+        self, columns: dict[str, pa.Array], first: int, open_rows: NDArray[np.bool_]
+    ) -> tuple[pa.Array, pa.Array]:
+        """(when, when it was stated to be known); rows that were known long before they were measured are closed."""
+        moment = pa.timestamp("us")
+        time = columns["time"].cast(moment, safe=False)
+        if _AVAILABLE not in columns:
+            return time, time
+        known = columns[_AVAILABLE].cast(moment, safe=False)
+        if pa.types.is_date(columns[_AVAILABLE].type):  # a day is known at its end
+            known = pc.add(known, pa.scalar(86_400_000_000, pa.duration("us")))
+        early = open_rows & mask(pc.less(known, time))
+        at = np.flatnonzero(early)
+        ahead, behind = (each.take(pa.array(at)).cast(pa.int64()).to_numpy() for each in (time, known))
+        for place in np.flatnonzero(self.clock.add(ahead, behind)).tolist():
+            row = np.zeros(len(open_rows), np.bool_)
+            row[at[place]] = True
+            self._refuse(row, first, self.clock.refusal(float(ahead[place] - behind[place]) / HOUR_US))
+            open_rows[at[place]] = False
+        return time, known
 
     def _values(
         self, columns: dict[str, pa.Array], first: int, open_rows: NDArray[np.bool_]
@@ -157,7 +211,7 @@ class _File:
         units = stated.cast(pa.string()) if stated is not None else pa.nulls(n, pa.string())
         if "numeric_value" not in columns:
             return np.full(n, np.nan), units
-        values = columns["numeric_value"].cast(pa.float64()).to_numpy(zero_copy_only=False).copy()
+        values = columns["numeric_value"].cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).copy()
         endless = open_rows & (np.abs(values) > LARGEST_FLOAT32)
         self._refuse(endless, first, Refusal("numeric_value", "a finite number", "an infinite one"))
         open_rows &= ~endless
@@ -188,7 +242,7 @@ class _File:
         issuer = self.intake.issuer + ISSUER_SUFFIX
         for number in coded.dictionary.to_pylist():
             if number not in self.subjects:
-                self.subjects[number] = self.intake.identity.subject_id(issuer, str(number))
+                self.subjects[number] = self.intake.identity.stated_subject(issuer, str(number))
         found = np.array([self.subjects[number] for number in coded.dictionary.to_pylist()], np.int64)
         return found[coded.indices.to_numpy()] if len(found) else found
 

@@ -69,7 +69,7 @@ def _read_one(file: SourceFile, part: Notes, intake: Intake, rows: ObservationCo
     if not text.strip():
         return 0
     time, available = _when(found.groupdict().get("time"), part, intake)
-    subject = intake.identity.subject_id(part.issuer, found["subject"])
+    subject = intake.identity.stated_subject(part.issuer, found["subject"])
     rows.add(
         subject, part.code, time=time, text_value=text, available_time=available,
         source_file=file.source, source_record="note",

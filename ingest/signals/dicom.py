@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 1 << 28
 MAX_CHANNELS = 1024
+MAX_OFFSET_S = 86_400.0
 # Channel sources that are leads of an electrocardiogram: the last part of their code in the schemes MDC ("2:1") and
 # SCPECG ("5.6.3-9-1") of DICOM PS3.16 CID 3001.
 _LEAD_CODE = re.compile(r"(?:2:|5\.6\.3-9-)(\d+)")
@@ -25,12 +26,12 @@ _LEADS = {
     "3": "V1", "4": "V2", "5": "V3", "6": "V4", "7": "V5", "8": "V6",
 }  # fmt: skip
 # (bits allocated, sample interpretation) -> type: PS3.3 C.10.9.1.5. The companded ones (MB, AB) are not read.
-_TYPES = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "<i2", (16, "US"): "<u2", (32, "SL"): "<i4", (32, "UL"): "<u4"}
+_TYPES = {(8, "SB"): "i1", (8, "UB"): "u1", (16, "SS"): "i2", (16, "US"): "u2", (32, "SL"): "i4", (32, "UL"): "u4"}
 
 
 def dicom_facts(path: Path) -> RecordingFacts:
     """What its multiplex groups say. Raises InputError, one line."""
-    groups = _groups(path)
+    groups, _ = _groups(path)
     names: dict[str, None] = {}
     with _guarded(path):
         for group in groups:
@@ -44,22 +45,38 @@ def read_dicom_waveform(path: Path, seconds: float | None, leads: Collection[str
     """The first `seconds` (all where None) of these leads (all where None). Raises InputError.
 
     A lead that several multiplex groups hold is that of the first ORIGINAL one: in an electrocardiogram the rhythm,
-    not the median beat that is derived from it. Every group is taken to start with the recording.
+    not the median beat that is derived from it. What a group lacks because it starts later than others is missing.
     """
     wanted = None if leads is None else {key_of(lead) for lead in leads}
-    groups = sorted(_groups(path), key=lambda group: str(group.get("WaveformOriginality")) == "DERIVED")
+    groups, order = _groups(path)
+    groups = sorted(groups, key=_is_derived)
     found: dict[str, Lead] = {}
     with _guarded(path):
-        for group in groups:
-            steps, rate_hz = _steps(group), _rate(path, group)
+        starts = _starts_s(groups)
+        for group, start_s in zip(groups, starts, strict=True):
+            steps, rate_hz = _steps(group, order), _rate(path, group)
             for place, name in enumerate(_names(group)):
                 if key_of(name) not in found and (wanted is None or key_of(name) in wanted):
-                    lead = _lead(group, place, name, steps[:, place], rate_hz)
+                    lead = _lead(group, place, name, steps[:, place], rate_hz).delayed(start_s)
                     found[key_of(name)] = lead if seconds is None else lead.cut(seconds)
     return Recording(tuple(found.values()))
 
 
-def _groups(path: Path) -> list["Dataset"]:
+def _starts_s(groups: list["Dataset"]) -> list[float]:
+    """When each group starts after the earliest, by its Multiplex Group Time Offset (in ms: PS3.3 C.10.9.1.1)."""
+    offsets = [float(group.get("MultiplexGroupTimeOffset") or 0.0) / 1000 for group in groups]
+    if not all(np.isfinite(offsets)) or max(offsets) - min(offsets) > MAX_OFFSET_S:
+        raise ValueError("Multiplex Group Time Offset")
+    recorded = [o for o, group in zip(offsets, groups, strict=True) if not _is_derived(group)] or offsets
+    return [max(offset - min(recorded), 0.0) for offset in offsets]
+
+
+def _is_derived(group: "Dataset") -> bool:
+    return str(group.get("WaveformOriginality")) == "DERIVED"
+
+
+def _groups(path: Path) -> tuple[list["Dataset"], str]:
+    """(the multiplex groups, the order of their bytes: < or >)."""
     from ingest.dicom.header import read_header  # here: sounds and EDF need no pydicom
 
     if not path.is_file() or path.stat().st_size > MAX_FILE_BYTES:
@@ -71,7 +88,7 @@ def _groups(path: Path) -> list["Dataset"]:
             _check(path, group)
     if not groups:
         _broken(path, "Waveform Sequence", "at least one multiplex group", "none")
-    return groups
+    return groups, ">" if dataset.original_encoding[1] is False else "<"
 
 
 @contextmanager
@@ -112,10 +129,10 @@ def _rate(path: Path, group: "Dataset") -> float:
     return rate_hz
 
 
-def _steps(group: "Dataset") -> NDArray[np.integer]:
+def _steps(group: "Dataset", order: str) -> NDArray[np.integer]:
     """(samples, channels) as they were digitised."""
     channels, samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
-    kind = np.dtype(_TYPES[int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation)])
+    kind = np.dtype(order + _TYPES[int(group.WaveformBitsAllocated), str(group.WaveformSampleInterpretation)])
     return np.frombuffer(bytes(group.WaveformData), kind, channels * samples).reshape(samples, channels)
 
 

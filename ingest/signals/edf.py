@@ -22,6 +22,7 @@ MAX_RECORD_BYTES = 1 << 26
 _BLOCK = 256  # bytes: of the fixed header, and of each signal's
 _WIDTHS = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)  # of the signals' fields, each field for all signals together
 _ANNOTATIONS = {"EDF Annotations", "BDF Annotations"}
+_INTERRUPTED = {b"EDF+D", b"BDF+D"}
 _ONSET_ERROR_S = 1e-3  # by which a data record may start early or late
 
 
@@ -134,6 +135,8 @@ def _read_header(path: Path) -> _Header:
     kept = tuple(signal for signal in signals if signal.name not in _ANNOTATIONS)
     if not kept:
         _broken(path, "a signal", "annotations alone")
+    if fixed[192:197] in _INTERRUPTED and not marks:
+        _broken(path, "annotations that say when each data record starts", "none, in an interrupted recording (EDF+D)")
     return _Header(kept, marks[0] if marks else None, start, held if stated < 0 else stated, record_s, width, length)
 
 

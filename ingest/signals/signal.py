@@ -44,6 +44,12 @@ class Lead:
         """The first `seconds` of it."""
         return replace(self, samples=self.samples[: max(int(np.floor(seconds * self.rate_hz + 1e-6)), 0)])
 
+    def delayed(self, seconds: float) -> "Lead":
+        """The same signal that much later in its recording; what is before it is missing."""
+        count = round(seconds * self.rate_hz)
+        missing = np.full(count, np.nan, np.float32)
+        return replace(self, samples=np.concatenate([missing, self.samples])) if count else self
+
     def times(self, factor: float, unit: str) -> "Lead":
         """The same signal in another unit, of which `factor` make one of the present."""
         rails = None if self.rails is None else (self.rails[0] * factor, self.rails[1] * factor)

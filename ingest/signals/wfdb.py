@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,7 +185,7 @@ def _signal(path: Path, number: int, line: str) -> _Signal:
         _broken(path, where, "file, format and gain as header(5) describes them", "something else")
     if int(found["format"]) not in FORMATS:
         known = ", ".join(map(str, FORMATS))
-        _broken(path, where, f"format {known}", found["format"], "convert it with xform or wrsamp")
+        _broken(path, where, f"format {known}", f"format {found['format']}", "convert it with xform or wrsamp")
     gain = _float(path, found["gain"] or "0")
     zero = int(found["zero"] or 0)
     unit = ucum(found["unit"] or "mV") if gain else ""  # header(5): millivolts unless stated
@@ -229,16 +229,20 @@ def _broken(path: Path, field: str, expected: str, got: str, hint: str = "") -> 
 
 @dataclass(frozen=True)
 class _Format:
-    """How samples lie in bytes: `group` samples in `size` bytes. missing: the number that stands for none."""
+    """How samples lie in bytes: `group` samples in `size` bytes. missing: the number that stands for none.
+
+    partial: how many samples 0, 1, ... bytes of a last group hold that is cut.
+    """
 
     group: int
     size: int
     missing: int
     read: Callable[[NDArray[np.uint8]], NDArray[np.integer]]
+    partial: tuple[int, ...] = (0, 0, 0, 0)
 
     def samples_of(self, size: int) -> int:
         """How many samples so many bytes hold; a last group may be cut where its samples are whole."""
-        return size // self.size * self.group + (1 if self.group > 1 and size % self.size >= 2 else 0)
+        return size // self.size * self.group + self.partial[size % self.size]
 
     def bytes_of(self, samples: int) -> int:
         """The whole groups that so many samples need."""
@@ -259,6 +263,23 @@ def _pairs_of_12_bits(raw: NDArray[np.uint8]) -> NDArray[np.integer]:
     return np.asarray(pairs - 4096 * (pairs > 2047), np.int32)
 
 
+def _threes_of_10_bits(*samples: NDArray[Any]) -> NDArray[np.integer]:
+    threes = np.stack(samples, 1).reshape(-1) & 0x3FF
+    return np.asarray(threes - 1024 * (threes > 511), np.int32)
+
+
+def _format_310(raw: NDArray[np.uint8]) -> NDArray[np.integer]:
+    """Three samples of 10 bits in two words of 16: the third is in their highest five bits."""
+    low, high = raw.view("<u2").astype(np.int32).reshape(-1, 2).T
+    return _threes_of_10_bits(low >> 1, high >> 1, (low >> 11) | (high >> 11) << 5)
+
+
+def _format_311(raw: NDArray[np.uint8]) -> NDArray[np.integer]:
+    """Three samples of 10 bits in a word of 32, one above the other."""
+    word = raw.view("<u4").astype(np.int64)
+    return _threes_of_10_bits(word & 0x3FF, word >> 10 & 0x3FF, word >> 20 & 0x3FF)
+
+
 def _of_24_bits(raw: NDArray[np.uint8]) -> NDArray[np.integer]:
     padded = np.zeros((len(raw) // 3, 4), np.uint8)
     padded[:, 1:] = raw.reshape(-1, 3)
@@ -273,5 +294,7 @@ FORMATS = {
     61: _Format(1, 2, -(2**15), lambda raw: raw.view(">i2")),
     80: _Format(1, 1, -(2**7), lambda raw: raw.astype(np.int32) - 128),
     160: _Format(1, 2, -(2**15), lambda raw: raw.view("<u2").astype(np.int32) - 32768),
-    212: _Format(2, 3, -(2**11), _pairs_of_12_bits),
+    212: _Format(2, 3, -(2**11), _pairs_of_12_bits, (0, 0, 1)),
+    310: _Format(3, 4, -(2**9), _format_310, (0, 0, 1, 1)),
+    311: _Format(3, 4, -(2**9), _format_311, (0, 0, 1, 2)),
 }

@@ -1,5 +1,6 @@
 """`telltale align`: observations to a cohort of aligned arrays."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ def run_align(workspace: Path, task: str, *, append: bool = False, resplit: bool
     """Align, and print what went in and what did not."""
     from ingest.align.build import align as build
     from ingest.catalogue import read_catalogue
+    from ingest.identity.bearing import bearing_of
     from ingest.identity.merges import subject_aliases
     from ingest.store import Observations
     from ingest.workspace import open_workspace
@@ -44,6 +46,7 @@ def run_align(workspace: Path, task: str, *, append: bool = False, resplit: bool
             vocabulary=vocabulary(),
             catalogue=read_catalogue(opened.images),
             merged=subject_aliases(opened.identities),
+            bearing=bearing_of(opened.identities),
             progress=lambda stage, done, of: bar(done, of, stage),
         )
     say(
@@ -54,12 +57,16 @@ def run_align(workspace: Path, task: str, *, append: bool = False, resplit: bool
     for reason, count in report.excluded.items():
         say(f"  excluded {count:,}: {reason}")
     rows = [
-        [name, f"{s.present:,}", f"{s.used:,}", ", ".join(f"{n:,} {why}" for why, n in s.left_out.items()) or "-"]
+        [name, f"{s.present:,}", f"{s.used:,}", _counted(s.left_out), _counted(s.noted)]
         for name, s in report.streams.items()
     ]
-    table("", ["stream", "cases with it", "values used", "left out"], rows)
+    table("", ["stream", "cases with it", "values used", "left out", "of those used"], rows)
     say("  ".join(f"{split}: {s.cases:,} cases, {s.events:,} events" for split, s in report.splits.items()))
     for name, stream in report.streams.items():
         for refusal in stream.refusals[:5]:
             say(f"  {name}, refused: {refusal}")
     return report
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {what}" for what, number in counts.items()) or "-"

@@ -31,8 +31,8 @@ def merge(
     from serve.console import say
 
     with alone(open_workspace(workspace)):
-        folder, merges = _opened(workspace)
-        subject, joined = _subject(folder, issuer, kept), _subject(folder, other_issuer or issuer, other)
+        merges = _merges(workspace)
+        subject, joined = _subject(workspace, issuer, kept), _subject(workspace, other_issuer or issuer, other)
         if not merges.merge(subject, joined, BY_HAND):
             raise TelltaleError("expected two subjects, got two identifiers of one")
         merges.save()
@@ -51,8 +51,8 @@ def unmerge(
     from serve.console import say
 
     with alone(open_workspace(workspace)):
-        folder, merges = _opened(workspace)
-        subject = _subject(folder, issuer, other)
+        merges = _merges(workspace)
+        subject = _subject(workspace, issuer, other)
         if not merges.unmerge(subject):
             raise TelltaleError("expected a subject that was merged into another, got one that was not")
         merges.save()
@@ -64,7 +64,7 @@ def list_merges(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """List all merges, by pseudonym, with those that were undone."""
     from serve.console import table
 
-    _, merges = _opened(workspace)
+    merges = _merges(workspace)
     rows = [
         [each.other, each.kept, each.why, *(f"{at:%Y-%m-%d %H:%M}" if at else "-" for at in (each.at, each.undone_at))]
         for each in merges.history
@@ -72,20 +72,31 @@ def list_merges(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     table("Merged subjects", ["subject", "is read as", "because of", "since", "undone"], rows)
 
 
-def _opened(workspace: "Path") -> "tuple[Path, Merges]":
+def _merges(workspace: "Path") -> "Merges":
     from ingest.identity.merges import Merges
     from ingest.workspace import open_workspace
 
-    folder = open_workspace(workspace).identities
-    return folder, Merges(folder)
+    return Merges(open_workspace(workspace).identities)
 
 
-def _subject(folder: "Path", issuer: str, identifier: str) -> int:
-    """The subject of an identifier that is known. The message does not repeat it: messages are kept in logs."""
+def _subject(workspace: "Path", issuer: str, identifier: str) -> int:
+    """The subject of an identifier that is known. The message does not repeat it: messages are kept in logs.
+
+    Of tables, notes and MEDS datasets only the keyed number is kept: whoever has observations is known.
+    """
     from ingest.errors import TelltaleError
+    from ingest.identity.merges import Merges
     from ingest.identity.register import IdentityRegister
+    from ingest.store import Observations
+    from ingest.workspace import open_workspace
 
-    subject = IdentityRegister(folder).known(issuer, identifier)
-    if subject is None:
+    opened = open_workspace(workspace)
+    register = IdentityRegister(opened.identities)
+    try:
+        known, number = register.known(issuer, identifier), register.subject_id(issuer, identifier)
+    finally:
+        register.close()
+    person = Merges(opened.identities).aliases.get(number, number)
+    if known is None and not len(Observations(opened).table(subjects=[person])):
         raise TelltaleError("expected an identifier that has been ingested under this issuer, got an unknown one")
-    return subject
+    return number if known is None else known

@@ -251,6 +251,22 @@ def test_a_review_is_stored_and_shown(workspace: Workspace, run_app: Any, built:
     assert "improved since" in app.dataframe[-1].value["Comment"].tolist()
 
 
+def test_a_table_downloads_no_formula(workspace: Workspace, built: ModuleType, run_app: Any) -> None:
+    """FAULTS 34: a table's own download as CSV is what the table was given."""
+    score = scores_of(workspace).iloc[5]
+    comment = '=HYPERLINK("http://evil.example")'
+    add_review(
+        workspace.database, task=built.TASK, case_id=score["case_id"], reviewer="@SUM(A1)", verdict="agree",
+        own_risk=None, comment=comment, model_version="v0002", risk=float(score["risk"]),
+    )  # fmt: skip
+    app = run_app(workspace.root, "case", score["case_id"])
+    assert not app.exception
+    table = app.dataframe[-1].value
+    assert (table["Comment"][0], table["Reviewer"][0]) == (f"'{comment}", "'@SUM(A1)")
+    for source in (ROOT / "dashboard").rglob("*.py"):
+        assert source.name == "parts.py" or "st.dataframe(" not in source.read_text(), "see data_table"
+
+
 def test_previous_and_next_follow_the_worklist(workspace: Workspace, run_app: Any) -> None:
     scores = scores_of(workspace)
     app = run_app(workspace.root, "case", scores["case_id"][1])

@@ -41,3 +41,19 @@ def test_an_unknown_identifier_is_not_repeated(telltale: Callable[..., Any], tmp
     ran = telltale("subjects", "merge", "7001", "990099", "--issuer", "urn:oid:1.2.3", "-w", tmp_path / "workspace")
     assert ran.code == 1
     assert "990099" not in ran.err
+
+
+def test_subjects_of_a_table_are_merged_by_its_identifiers(telltale: Callable[..., Any], tmp_path: Path) -> None:
+    delivery, place = tmp_path / "delivery", tmp_path / "workspace"
+    delivery.mkdir()
+    (delivery / "t.csv").write_text("who,v\nA,1\nB,2\n")
+    mapping = (
+        "files: [{path: t.csv, subject: {column: who, issuer: lab}, columns: [{code: V, column: v, kind: numeric}]}]"
+    )
+    (tmp_path / "m.yaml").write_text(mapping)
+    assert telltale("ingest", delivery, "--mapping", tmp_path / "m.yaml", "-w", place).code == 0
+    ran = telltale("subjects", "merge", "A", "B", "--issuer", "lab", "-w", place)
+    assert (ran.code, subjects(place)) == (0, 1), ran.err
+    ran = telltale("subjects", "unmerge", "B", "--issuer", "lab", "-w", place)
+    assert (ran.code, subjects(place)) == (0, 2), ran.err
+    assert telltale("subjects", "merge", "A", "C", "--issuer", "lab", "-w", place).code == 1

@@ -110,13 +110,11 @@ class _Model:
                 yield from Batch(reader, rows_of_table).read()
             count.seen += reader.seen
             refused += reader.refused
-        for row, text in cdm.broken(relation):
+        for row, text, refusal in cdm.broken(relation):
             self._intake.report.see(FORMAT)
             count.seen += 1
             refused += 1
-            complaint = Refusal("", "a row with as many cells as the header", "another").complaint(
-                relation.file.name, f"{relation.table} row {row}"
-            )
+            complaint = refusal.complaint(relation.file.name, f"{relation.table} row {row}")
             self._intake.report.refuse(FORMAT, complaint, text)
         if refused:
             count.refused.add(relation.table)
@@ -157,4 +155,4 @@ class _Model:
 
     def _refuse_file(self, file: SourceFile, refusal: Refusal) -> None:
         self._intake.report.see(FORMAT)
-        self._intake.report.refuse(FORMAT, refusal.complaint(file.name, ""), None)
+        self._intake.report.refuse(FORMAT, refusal.complaint(file.name, ""), file.path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
 from ingest.errors import InputError
 from ingest.machine import cores
@@ -33,6 +34,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 _NEEDED: dict[str, tuple[str, ...]] = {
     PERSON: ("person_id",), CONCEPT: CONCEPT_COLUMNS, **{name: ("person_id", t.key) for name, t in TABLES.items()},
 }  # fmt: skip
+
+
+_RAGGED = Refusal("", "a row with as many cells as the header", "another")
+_REJECTED = {  # what DuckDB calls it -> what is wrong
+    "INVALID ENCODING": Refusal("", "text in UTF-8", "bytes that are not", "export it as UTF-8"),
+    "UNQUOTED VALUE": Refusal("", "a quote that is closed", "one that is not: rows after it may be within it"),
+    "LINE SIZE OVER MAXIMUM": Refusal("", "a shorter row", "one that is too long, or a quote that is not closed"),
+}
 
 
 @dataclass(frozen=True)
@@ -109,16 +118,16 @@ class Opened:
         """Give a query a name for as long as the CDM is open; `copy`: ask it once, and keep what it said."""
         self._connection.execute(f"CREATE {'TABLE' if copy else 'VIEW'} {name} AS {sql}")
 
-    def broken(self, relation: Relation) -> list[tuple[int, str]]:
-        """(row, its text) of what could not be read as a row, of a CSV file that was read to its end."""
+    def broken(self, relation: Relation) -> list[tuple[int, str, Refusal]]:
+        """(row, its text, why) of what could not be read as a row, of a CSV file that was read to its end."""
         if not relation.is_csv:
             return []
         found = self._connection.execute(
-            "SELECT DISTINCT line - 1, csv_line FROM rejected JOIN rejected_scans USING (scan_id, file_id) "
-            "WHERE file_path = ? ORDER BY 1",
+            "SELECT line - 1, any_value(csv_line), min(error_type::VARCHAR) "
+            "FROM rejected JOIN rejected_scans USING (scan_id, file_id) WHERE file_path = ? GROUP BY ALL ORDER BY 1",
             [str(relation.file.path)],
         ).fetchall()
-        return [(int(row), str(text)) for row, text in found]
+        return [(int(row), str(text), _REJECTED.get(kind, _RAGGED)) for row, text, kind in found]
 
 
 def _read(connection: "DuckDBPyConnection", sql: str, where: str) -> Iterator[pa.RecordBatch]:

@@ -2,16 +2,13 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingest.meaning.times import midnights
 from ingest.readers.omop.tables import DATE, MISSING, WALL, ZONED
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -37,30 +34,17 @@ def place_times(at: pa.Array, kind: pa.Array, zone: dt.tzinfo | None) -> Times:
     starts = np.full(len(clocks), np.datetime64("NaT"), "datetime64[us]")
     starts[zoned] = clocks[zoned]
     ends = starts.copy()
-    starts[is_date] = _midnight(clocks[is_date], zone)
-    ends[is_date] = _midnight(clocks[is_date] + np.timedelta64(1, "D"), zone)
+    starts[is_date] = midnights(clocks[is_date], zone)
+    ends[is_date] = midnights(clocks[is_date] + np.timedelta64(1, "D"), zone)
     if zone is not None:
         starts[wall] = ends[wall] = _resolved(clocks[wall], zone)
     lost = wall & np.isnat(starts) & (zone is not None)
     return Times(starts, ends, kinds == MISSING, is_date, wall & (zone is None), lost)
 
 
-def _midnight(days: NDArray[np.datetime64], zone: dt.tzinfo | None) -> NDArray[np.datetime64]:
-    """The first moment of each day; where the clocks skip or repeat midnight, the first that there is."""
-    import pandas as pd
-
-    local = pd.DatetimeIndex(days).tz_localize(
-        zone or dt.UTC, ambiguous=np.ones(len(days), bool), nonexistent="shift_forward"
-    )
-    return _naive_utc(local)
-
-
 def _resolved(clocks: NDArray[np.datetime64], zone: dt.tzinfo) -> NDArray[np.datetime64]:
     import pandas as pd
 
-    return _naive_utc(pd.DatetimeIndex(clocks).tz_localize(zone, ambiguous="NaT", nonexistent="NaT"))
-
-
-def _naive_utc(moments: "pd.DatetimeIndex") -> NDArray[np.datetime64]:
+    moments = pd.DatetimeIndex(clocks).tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
     naive: NDArray[np.datetime64] = moments.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[us]")
     return naive

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -46,7 +47,8 @@ class Batch:
         subjects = self._subjects()
         self._check_times(self.part.time, self.part.available_time, self.open_rows.copy())
         values = [
-            self._values(column, codes) for column, codes in zip(self.part.columns, self.reading.codes, strict=True)
+            self._values(column, codes, subjects)
+            for column, codes in zip(self.part.columns, self.reading.codes, strict=True)
         ]
         self._skip_unnamed(values)
         judged = [self._judged(each) for each in values]
@@ -119,9 +121,9 @@ class Batch:
         for place in np.flatnonzero(watch.add(starts, ends)).tolist():
             self._refuse_row(int(at[place]), watch.refusal(float(starts[place] - ends[place]) / HOUR_US))
 
-    def _values(self, column: Column, codes: Codes | None) -> Values:
+    def _values(self, column: Column, codes: Codes | None, subjects: NDArray[np.int64]) -> Values:
         if column.asset is not None:
-            values = self._assets(column)
+            values = self._assets(column, subjects)
         else:
             looked_up = [*column.where, *([codes.cell.column] if codes else [])]
             looked_up += [column.unit.column] if isinstance(column.unit, UnitCell) else []
@@ -153,7 +155,7 @@ class Batch:
         own = column.available_time
         return time, own if own or column.time else self.part.available_time
 
-    def _assets(self, column: Column) -> Values:
+    def _assets(self, column: Column, subjects: NDArray[np.int64]) -> Values:
         n = len(self.rows)
         paths: list[str | None] = [None] * n
         digests: list[str | None] = [None] * n
@@ -168,7 +170,9 @@ class Batch:
                 continue
             try:
                 reference = str(column.asset).format_map(parts)
-                paths[row], digests[row] = self.intake.asset(self.source(row), reference, column.placeholders[0])
+                paths[row], digests[row] = self.intake.asset(
+                    self.source(row), reference, column.placeholders[0], int(subjects[row]), self.part.subject.issuer
+                )
             except Refusal as refusal:
                 self._refuse_row(row, refusal)
         present = np.array([path is not None for path in paths], np.bool_)
@@ -239,9 +243,9 @@ class Batch:
         elif values.texts is not None:
             arrays["text_value"] = (values.texts if taken is None else values.texts.take(taken)).cast(pa.large_string())
         elif values.assets is not None:
-            path, digest = values.assets
-            arrays["asset"] = path if taken is None else path.take(taken)
-            arrays["asset_sha256"] = digest if taken is None else digest.take(taken)
+            path, digest = (each if taken is None else each.take(taken) for each in values.assets)
+            arrays["asset"], arrays["asset_sha256"] = path, digest
+            self.intake.assets.update(zip(map(Path, path.to_pylist()), digest.to_pylist(), strict=True))
         time, available = self._when(values.column)
         if time is not None:
             arrays["time"], arrays["available_time"] = self._moments(time, available, rows)

@@ -49,8 +49,11 @@ def blocks(path: Path, delimiter: str, encoding: str, *, start: int = 0, at_once
                 data = data.removeprefix(_BOM) if start == 0 else data
                 end = b"\n" if b"\n" in data or b"\r" not in data else b"\r"
             if not piece:
-                if data:
-                    yield Block(data, b'"' in data, raw.tell())
+                whole = _unclosed(data, end, delimiter.encode())
+                if data[:whole]:
+                    yield Block(data[:whole], b'"' in data, raw.tell())
+                if whole < len(data):
+                    raise BlockError("a quote that is never closed")
                 return
             cut, quoted = _last_row_end(data, end, delimiter.encode())
             if cut:
@@ -154,6 +157,16 @@ def _last_row_end(data: bytes, end: bytes, delimiter: bytes) -> tuple[int, bool]
             return place + 1, True
         place = int(opened[before])  # a line break inside quotes: go on before them
     return 0, True
+
+
+def _unclosed(data: bytes, end: bytes, delimiter: bytes) -> int:
+    """Where the row begins whose quote nobody closes, in the last rows of a file; their length where there is none."""
+    if b'"' not in data:
+        return len(data)
+    opened, closed = _quoted_spans(np.frombuffer(data, np.uint8), delimiter)
+    if not len(closed) or closed[-1] < len(data):
+        return len(data)
+    return data.rfind(end, 0, int(opened[-1])) + 1
 
 
 def _quoted_spans(

@@ -1,5 +1,6 @@
 """Cells read: as trimmed texts, as texts with the distinct ones told apart, or as numbers; always whole columns."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -68,7 +69,8 @@ def as_numbers(cells: pa.Array, null: Sequence[str] = (), decimal: str = ".") ->
         numbers, wrong = _parsed(as_text(cells), null, decimal)
     else:
         numbers, wrong = cells, np.zeros(len(cells), np.bool_)
-    filled = numbers.cast(pa.float64()) if numbers.type != pa.float64() else numbers
+    # unsafe: a whole number beyond 2**53 is rounded, as every number is in the end
+    filled = numbers.cast(pa.float64(), safe=False) if numbers.type != pa.float64() else numbers
     values = filled.to_numpy(zero_copy_only=False)
     present = ~np.isnan(values)
     if int(present.sum()) + filled.null_count < len(values):  # "nan" that somebody wrote
@@ -83,8 +85,10 @@ def as_numbers(cells: pa.Array, null: Sequence[str] = (), decimal: str = ".") ->
 
 
 def is_number(text: str, decimal: str = ".") -> bool:
-    """Whether a cell of this text is a number."""
-    return _number(text, decimal) is not None
+    """Whether a cell of this text is a number, as `as_numbers` reads one."""
+    if decimal != ".":
+        text = text.replace(".", "no point").replace(decimal, ".")
+    return re.fullmatch(_FLOAT, text.strip()) is not None
 
 
 def _number(text: str, decimal: str) -> float | None:

@@ -57,15 +57,30 @@ def _parquet_rows(file: SourceFile, part: Table) -> Iterator[Rows]:
             return
         if batch is None:
             return
-        cells = {name: _plain(batch.column(name)) for name in part.needed}
+        try:
+            cells = {name: _plain(batch.column(name)) for name in part.needed}
+        except pa.ArrowInvalid:
+            empty = {name: pa.array([], pa.string()) for name in part.needed}
+            got = f"the first that are not among the {len(batch):,} from here"
+            yield Rows(empty, np.zeros(0, np.int64), (Broken(first, "cells in UTF-8", got, ""),))
+            return
         yield Rows(cells, np.arange(first, first + len(batch)))
         first += len(batch)
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
-        return column.cast(pa.string())
-    return column
+    """Texts as one type; bytes are texts too, as some write them. Raises ArrowInvalid where they are not UTF-8."""
+    is_text = pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type)
+    return column.cast(pa.string()) if is_text or _is_bytes(column.type) else column
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def _open_parquet(file: SourceFile) -> pq.ParquetFile:
@@ -73,13 +88,34 @@ def _open_parquet(file: SourceFile) -> pq.ParquetFile:
         opened = pq.ParquetFile(file.path)
     except (pa.ArrowException, OSError) as error:
         raise not_a_table(file, error) from None
-    for column in opened.schema_arrow:
-        if pa.types.is_nested(column.type):
-            continue  # refused where the mapping names it
     return opened
 
 
-def check_column(file: SourceFile, name: str) -> None:
-    """Refuse a Parquet column whose cells are lists or records: a mapping cannot say what they mean."""
-    if is_parquet(file) and pa.types.is_nested(kind := _open_parquet(file).schema_arrow.field(name).type):
-        raise InputError(file.name, field=name, expected="a column of plain values", got=str(kind))
+def plain_columns(file: SourceFile, names: Sequence[str]) -> list[str]:
+    """The columns that have a name of their own and, in Parquet, cells with a text: no lists, records, bytes, spans."""
+    own = [name for name in names if name.strip() and names.count(name) == 1]
+    if not is_parquet(file):
+        return own
+    kinds = {name: _open_parquet(file).schema_arrow.field(name).type for name in own}
+    return [
+        name
+        for name, kind in kinds.items()
+        if not (pa.types.is_nested(kind) or _is_bytes(kind) or pa.types.is_duration(kind))
+    ]
+
+
+def check_columns(file: SourceFile, part: Table) -> None:
+    """Refuse Parquet columns whose cells cannot be what the mapping says: lists or records, times as numbers."""
+    if not is_parquet(file):
+        return
+    schema = _open_parquet(file).schema_arrow
+    for name in part.needed:
+        if pa.types.is_nested(kind := schema.field(name).type):
+            raise InputError(file.name, field=name, expected="a column of plain values", got=str(kind))
+    numeric = {str(column.column) for column in part.columns if column.kind == "numeric"}
+    for name in sorted(numeric):
+        if pa.types.is_temporal(kind := schema.field(name).type):
+            raise InputError(
+                file.name, field=name, expected="a column of numbers, as the mapping says", got=str(kind),
+                hint="read it as text, or as a time",
+            )  # fmt: skip

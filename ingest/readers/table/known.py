@@ -108,9 +108,15 @@ class KeyedRows:
         columns = self.part.key if isinstance(self.part.key, tuple) else ()
         keys = self._digests(rows, columns) if columns else self._numbered(contents)
         found = self.intake.ledger.find("row", keys)
-        kept = np.ones(len(rows), np.bool_)
+        kept, twice = np.ones(len(rows), np.bool_), 0
         again: dict[str, str] = {}
+        last: dict[str, str] = {}  # the content under each key, row after row
         for place, (key, content) in enumerate(zip(keys, contents, strict=True)):
+            before, last[key] = last.get(key), content
+            if before is not None:
+                kept[place] = before != content
+                twice += before == content
+                continue
             if (known := found.get(key)) is None:
                 continue
             digest, reading, *_ = known[0].split(_BETWEEN)
@@ -120,7 +126,8 @@ class KeyedRows:
                 again[key] = known[0]
         if self.part.key == "row":
             self.intake.ledger.enter_all("row", again)  # seen in this run, so that the next one alike is another
-        self.intake.report.skip("table", ALREADY, int((~kept).sum()))
+        self.intake.report.skip("table", "duplicate", twice)
+        self.intake.report.skip("table", ALREADY, int((~kept).sum()) - twice)
         return rows.where(kept), [key for key, keep in zip(keys, kept.tolist(), strict=True) if keep]
 
     def enter(self, rows: Rows, keys: list[str], used: Mask) -> None:

@@ -12,7 +12,7 @@ from ingest.errors import InputError
 from ingest.intake import ALREADY, Intake
 from ingest.mapping.mapping import Table, TableMapping
 from ingest.readers.table.batch import FORMAT, Batch
-from ingest.readers.table.files import check_column, column_names, read_rows
+from ingest.readers.table.files import check_columns, column_names, read_rows
 from ingest.readers.table.known import KeyedRows, enter_file, file_key, known_rows
 from ingest.readers.table.reading import Reading
 from ingest.readers.table.rows import Rows, together
@@ -50,7 +50,7 @@ def _checked_names(file: SourceFile, part: Table) -> list[str]:
             )  # fmt: skip
         if names.count(needed) > 1:
             raise InputError(file.name, field=needed, expected="one column of this name", got=str(names.count(needed)))
-        check_column(file, needed)
+    check_columns(file, part)
     return names
 
 

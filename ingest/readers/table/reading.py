@@ -50,7 +50,7 @@ class Reading:
         if identifier not in self.subjects:
             if len(self.subjects) >= _REMEMBERED:
                 self.subjects.clear()
-            self.subjects[identifier] = self.intake.identity.subject_id(self.part.subject.issuer, identifier)
+            self.subjects[identifier] = self.intake.identity.stated_subject(self.part.subject.issuer, identifier)
         return self.subjects[identifier]
 
     def constant(self, text: str | None, n: int) -> pa.Array:

@@ -3,7 +3,7 @@
 import datetime as dt
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ingest.mapping.mapping import Time
 from ingest.mapping.table import RELATIVE_UNITS, Span
+from ingest.meaning.times import midnights
 from ingest.readers.table.cells import as_numbers, as_text, coded, mask
 
 if TYPE_CHECKING:
@@ -140,13 +141,22 @@ def _typed(cells: pa.Array, zone: dt.tzinfo | None) -> Times:
         lost = np.zeros(len(cells), np.bool_)
         if zone is None and not is_date:
             moments, lost = _empty(len(cells)), ~missing
+        elif is_date:
+            return _dates(moments, dates, zone, missing)
         elif zone is not None and zone is not dt.UTC:
-            wall = pd.Series(moments)
-            moments = _resolved(wall, zone)
+            moments = _resolved(pd.Series(moments), zone)
             lost = ~missing & np.isnat(moments)
         why = "a time with its zone, or --timezone" if zone is None else f"a time that exists once in {zone}"
         problems = ((lost, why),)
-    return Times(moments, _ends(moments, dates), missing, dates, problems)
+    return Times(moments, moments, missing, dates, problems)
+
+
+def _dates(days: Moments, dates: Mask, zone: dt.tzinfo | None, missing: Mask) -> Times:
+    """Days of wall clocks where `dates`: each from its first moment in the zone to that of the next."""
+    starts, ends = _empty(len(days)), _empty(len(days))
+    starts[dates] = midnights(days[dates], zone)
+    ends[dates] = midnights(days[dates] + np.timedelta64(1, "D"), zone)
+    return Times(starts, ends, missing, dates)
 
 
 def _quick(cells: pa.Array, zone: dt.tzinfo | None) -> Times | None:
@@ -175,16 +185,20 @@ def _iso(text: "pd.Series[str]", zone: dt.tzinfo | None, missing: Mask) -> Times
     moments[zoned] = _naive_utc(pd.to_datetime(text[zoned], utc=True, errors="coerce", format="ISO8601"))
     wall = pd.to_datetime(text[local | date], errors="coerce", format="ISO8601")
     unresolved = np.zeros(len(text), bool)
-    moments[date] = _resolved(wall[date[local | date]], zone or dt.UTC)
     if zone is not None:
         moments[local] = _resolved(wall[local[local | date]], zone)
         parsed = np.zeros(len(text), bool)
         parsed[local | date] = wall.notna().to_numpy()
-        unresolved = (local | date) & parsed & np.isnat(moments)
+        unresolved = local & parsed & np.isnat(moments)
+    days = _empty(len(text))
+    days[date] = wall[date[local | date]].to_numpy("datetime64[us]")
+    date &= ~np.isnat(days)
+    whole = _dates(days, date, zone, missing)
+    moments[date] = whole.starts[date]
     homeless = local & (zone is None)
     wrong = ~missing & ~homeless & ~unresolved & np.isnat(moments)
     return Times(
-        moments, _ends(moments, date), missing, date,
+        moments, np.where(date, whole.ends, moments), missing, date,
         (
             (wrong, "a date or a time as ISO 8601"),
             (homeless, "a time with its zone, or --timezone"),
@@ -200,25 +214,19 @@ def _formatted(text: "pd.Series[str]", pattern: str, zone: dt.tzinfo | None, mis
     wall = pd.to_datetime(text, format=pattern, errors="coerce", utc=has_zone)
     parsed = wall.notna().to_numpy()
     only_date = not any(code in pattern for code in ("%H", "%I", "%c", "%X", "%T", "%R"))
-    wall_zone = dt.UTC if only_date and zone is None else zone
+    unread = (~missing & ~parsed, f"a time as {pattern}")
+    if only_date:
+        days = wall.dt.tz_localize(None) if has_zone else wall
+        return replace(_dates(days.to_numpy("datetime64[us]"), parsed, zone, missing), problems=(unread,))
     if has_zone:
         moments = _naive_utc(wall)
-    elif wall_zone is not None:
-        moments = _resolved(wall, wall_zone)
+    elif zone is not None:
+        moments = _resolved(wall, zone)
     else:
         moments = _empty(len(text))
-    is_date = np.full(len(text), only_date) & parsed
     lost = parsed & np.isnat(moments)
     why = "a time with its zone, or --timezone" if zone is None else f"a time that exists once in {zone}"
-    return Times(
-        moments, _ends(moments, is_date), missing, is_date, ((~missing & ~parsed, f"a time as {pattern}"), (lost, why))
-    )
-
-
-def _ends(moments: Moments, is_date: Mask) -> Moments:
-    if not is_date.any():
-        return moments
-    return moments + np.where(is_date, np.timedelta64(1, "D"), np.timedelta64(0, "D"))
+    return Times(moments, moments, missing, np.zeros(len(text), np.bool_), (unread, (lost, why)))
 
 
 def _resolved(wall: "pd.Series[pd.Timestamp]", zone: dt.tzinfo) -> Moments:

@@ -8,6 +8,7 @@ import edfio
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import butter, sosfiltfilt
 
 from ingest.align.spectrum import FLOOR, log_mel, mel_filters
 from ingest.errors import TaskError
@@ -114,7 +115,7 @@ def test_what_is_beyond_the_end_or_in_a_gap_is_not_observed(
         (lambda x: x * 0, "flat line in all leads"),
         (lambda x: np.clip(x * 20, -5, 5), "clipped in"),
         (lambda x: x * 0.001, "median range 0.00"),
-        (lambda x: np.where(np.arange(len(x)) < 400, x[400], x), "gaps in"),
+        (lambda x: np.where(np.arange(len(x)) < 390, x[390], x), "gaps in"),
     ],
 )
 def test_an_unusable_recording_is_no_value_and_the_case_says_why(
@@ -191,6 +192,31 @@ def test_a_band_pass_removes_what_lies_outside_and_shifts_nothing(
     _, cohort = aligned([*people(), file_row(1, path)], task_of({"ecg": spec}))
     values = cohort.batch([0]).streams["ecg"].values[0, :, 0].numpy()
     assert np.allclose(values[50:150], np.sin(2 * np.pi * 10 * np.arange(50, 150) / 100), atol=0.05)
+
+
+def test_where_the_recording_goes_on_its_band_pass_does_not_end_with_what_is_kept(
+    tmp_path: Path, people: Any, task_of: Any, aligned: Any
+) -> None:
+    """As if all of it had been filtered: a slow filter rings for seconds after a signal that breaks off."""
+    signals = {name: beats(30, seed=i) + np.arange(30 * RATE) / RATE / 20 for i, name in enumerate(("I", "II", "V1"))}
+    path = write_edf(tmp_path / "1.edf", **signals)
+    spec = {**ECG["ecg"], "band_hz": [0.5, 40], "seconds": 10, "sample_rate_hz": RATE}
+    _, cohort = aligned([*people(), file_row(1, path)], task_of({"ecg": spec}))
+    values = cohort.batch([0]).streams["ecg"].values[0].numpy()
+    sections = butter(4, (0.5, 40), "bandpass", fs=RATE, output="sos")
+    expected = sosfiltfilt(sections, np.stack(list(signals.values()), 1), axis=0)[: 10 * RATE]
+    assert np.abs(values - expected).max() < 1e-3
+
+
+def test_a_refused_recording_named_after_a_person_is_told_of_without_the_name(
+    tmp_path: Path, people: Any, task_of: Any, aligned: Any
+) -> None:
+    """FAULTS 37."""
+    flat = write_edf(tmp_path / "Kanari^Berta.edf", **dict.fromkeys(("I", "II", "V1"), np.zeros(1000)))
+    rows = [*people(), file_row(1, flat), file_row(2, tmp_path / "Kanari_Berta.edf")]
+    report, _ = aligned(rows, task_of(ECG))
+    assert len(report.streams["ecg"].refusals) == 2
+    assert "Kanari" not in str(report)
 
 
 @pytest.mark.parametrize(("known", "seen_hours"), [(None, 0.5), (23.9, 1.0)])

@@ -112,7 +112,7 @@ def test_a_record_that_contradicts_itself_has_no_outcome(task_of: Any, aligned: 
     rows = images({s: ["bad", "good"] for s in range(1, 12)})
     rows.append({**rows[2], "text_value": "good"})
     report, _ = aligned(rows, task_of(SIZE, **RECORDS))
-    assert report.excluded == {"outcome unknown": 1}
+    assert report.excluded == {"outcome stated as both positive and negative": 1}
 
 
 def test_records_that_come_later_keep_the_numbers_of_the_earlier(task_of: Any, aligned: Any) -> None:

@@ -115,6 +115,14 @@ def test_what_must_not_be_there_excludes_and_silence_does_not() -> None:
     assert sorted(int(series[0]) for series in found.series) == [2, 4]
 
 
+def test_a_series_that_a_rule_excludes_is_said_to_be_excluded() -> None:
+    images = scan("1.1", 2, modality="CT", description="Jane Doe lung MIP")
+    rules = [SeriesRule(modality="CT", not_description="mip|scout"), SeriesRule(body_part="CHEST")]
+    assert taken(images, rules).problem == (
+        "no series fits: 1 seen; rule 1: description that holds 'mip|scout'; rule 2: body part not stated"
+    )
+
+
 def test_where_nothing_fits_it_is_said_what_was_seen_but_no_free_text() -> None:
     images = [
         *scan("1.1", 2, modality="MR", description="Jane Doe knee"),

@@ -43,7 +43,8 @@ def test_what_is_redacted_leaves_no_mark_and_is_counted(people: Any, task_of: An
     redact = [r"(?<![^.;\n])[^.;\n]*\bicu\b[^.;\n]*[.;\n]?"]
     report, cohort = aligned(rows, task_of(notes(redact=redact)))
     assert cohort.texts("notes")["1"].split() == ["Stable.", "Family", "told."]
-    assert report.streams["notes"].left_out == {"empty": 1, "redacted": 2}
+    assert report.streams["notes"].left_out == {"empty": 1}
+    assert report.streams["notes"].noted == {"passages redacted": 2}
     assert cohort.present[:2, 0].tolist() == [True, False]
 
 
@@ -68,8 +69,8 @@ def test_a_cut_text_says_so_in_its_case_and_a_note_that_was_cut_away_is_no_sourc
     report, cohort = aligned([*rows, note(1, "short", subject=2)], task_of(notes(max_tokens=8)))
     assert cohort.index["notes_note"][0] == "text of 14 tokens: the latest 8 kept"
     assert cohort.index["notes_note"].notna().sum() == 1
-    left_out = report.streams["notes"].left_out
-    assert (left_out["tokens beyond max_tokens"], left_out["cases cut to max_tokens"]) == (6, 1)
+    assert report.streams["notes"].left_out == {"tokens beyond max_tokens": 6}
+    assert report.streams["notes"].noted == {"cases cut to max_tokens": 1}
     sources = cohort.sources("notes").query("case_id == '1'")
     assert sources[["element", "count"]].to_numpy().tolist() == [[0, 8]], "the old note gave nothing"
     assert "old" not in set(sources["source_record"])

@@ -158,6 +158,44 @@ def test_nifti_agrees_with_nibabel(tmp_path: Path) -> None:
     assert np.allclose(fine[0], np.transpose(expected, (2, 1, 0)), atol=1e-3)
 
 
+LEAN = np.array([0.6, -1.2, 0])  # mm from slice to slice: a gantry tilted by 28 degrees
+
+
+@pytest.mark.parametrize("cosines", [AXIAL, SAGITTAL])
+def test_a_tilted_gantry_is_put_straight(tmp_path: Path, cosines: np.ndarray) -> None:
+    lean = LEAN[0] * cosines[0] + LEAN[1] * cosines[1]
+    paths = []
+    for number, slice_at in enumerate(points(cosines)):
+        at = slice_at + (number - (COUNT - 1) / 2) * lean
+        made = dataset(stored(ramp(*np.moveaxis(at, -1, 0))), cosines, at[0, 0])
+        paths.append(tmp_path / f"{number}.dcm")
+        made.save_as(paths[-1], enforce_file_format=True)
+    small = (6, 6, 6)  # of which every slice holds its part
+    made_of = volume(paths, shape=small)[0] * 2000 - 1000
+    assert np.abs(made_of - ramp(*np.moveaxis(grid("LPS", small), -1, 0))).max() < HALF + 0.5
+
+
+def test_slices_that_are_shifted_without_a_rule_are_refused(tmp_path: Path) -> None:
+    paths = write_series(tmp_path)
+    import pydicom
+
+    made = pydicom.dcmread(paths[5])
+    made.ImagePositionPatient = [made.ImagePositionPatient[0] + 4, *made.ImagePositionPatient[1:]]
+    made.save_as(paths[5])
+    assert "slices above each other, or each shifted like the last, got another shift after slice" in fault(paths).short
+
+
+def test_a_sheared_nifti_is_put_straight(tmp_path: Path) -> None:
+    affine = np.array([[-1.0, 0, 0.3, 0], [0, -1, -0.4, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+    middle = affine[:3, :3] @ np.array([19.5, 19.5, 7.5])
+    affine[:3, 3] = -middle
+    at = np.stack(np.meshgrid(np.arange(40), np.arange(40), np.arange(16), indexing="ij"), -1) @ affine[:3, :3].T
+    at = (at - middle) * [-1, -1, 1]  # to L, P, S
+    nibabel.save(nibabel.Nifti1Image(ramp(*np.moveaxis(at, -1, 0)).astype(np.float32), affine), tmp_path / "a.nii")
+    made = volume([tmp_path / "a.nii"])[0] * 2000 - 1000
+    assert np.abs(made - ramp(*np.moveaxis(grid("LPS"), -1, 0))).max() < HALF + 0.5
+
+
 def test_what_lies_outside_of_the_volume_is_zero(tmp_path: Path) -> None:
     made = volume(write_series(tmp_path), shape=(40, 12, 14))[0]
     inside = np.abs(grid("LPS", (40, 12, 14))[:, 0, 0, 2]) <= COUNT * SPACING / 2
@@ -342,9 +380,10 @@ def test_what_is_no_volume_is_refused(tmp_path: Path, what: str) -> None:
         path = write_series(tmp_path)[0]
     else:
         path = tmp_path / "a.nii"
-        affine = np.array([[1, 0, 0, 0], [0, 1, 0.4, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+        affine = np.array([[1, 0.4, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
         nibabel.save(nibabel.Nifti1Image(np.zeros((5, 5, 5), np.float32), affine), path)
-    assert fault([path]).complaint.expected in ("a DICOM or NIfTI volume", "at least 2 slices", "axes at right angles")
+    expected = ("a DICOM or NIfTI volume", "at least 2 slices", "rows and columns at right angles")
+    assert fault([path]).complaint.expected in expected
 
 
 def catalogue_of(series: dict[str, Sequence[Path]], **more: Any) -> pa.Table:
@@ -402,6 +441,39 @@ def test_a_cohort_of_volumes_says_what_was_taken_what_was_refused_and_where_all_
     assert stream.left_out == {"in a volume that was refused": 15, "localizers": 1}
     assert len(stream.refusals) == 1
     assert stream.refusals[0].startswith(f"{gap[0]}, b.0, series of 15 slices: expected a slice every 2.5 mm")
+
+
+def test_a_series_of_which_ingest_refused_a_slice_is_no_volume(
+    tmp_path: Path, people: Any, task_of: Any, aligned: Any
+) -> None:
+    """FAULTS 22, at an end of the series, where no gap shows; once the slice has come the volume is whole."""
+    paths = sorted(write_series(tmp_path), key=lambda p: float(_depth(p)))
+    known = catalogue_of({"1.1": paths}, **{"1.1": {}}).to_pylist()
+    for number, row in enumerate(known):
+        row["instance"] = f"1.1.{number}"
+    lost = {**known[-1], "asset_sha256": "refused 0", "kind": "refused"}
+    catalogue = pa.Table.from_pylist([*known, lost, {**lost, "asset_sha256": "refused 1"}], schema=SCHEMA)
+    _, cohort = aligned([*people(), *slice_rows(1, paths[:-1])], task_of({"scan": SCAN}), catalogue=catalogue)
+    assert "series of 15 slices: expected all slices, got 1 that was refused" in cohort.index["scan_problem"].iat[0]
+    _, cohort = aligned([*people(), *slice_rows(1, paths)], task_of({"scan": SCAN}), "whole", catalogue=catalogue)
+    assert cohort.present[0, 0]
+
+
+def test_a_refused_image_named_after_a_person_is_told_of_without_the_name(
+    tmp_path: Path, people: Any, task_of: Any, aligned: Any
+) -> None:
+    """FAULTS 37: a gap, a slice cut short, a file that is gone."""
+    gap, cut = (write_series(tmp_path / name / "s", leave_out=[4]) for name in ("Kanari_Berta", "KANARI^ANNA 19600517"))
+    rows = [*people(), *slice_rows(1, gap), *slice_rows(2, cut), *slice_rows(3, gap[:1])]
+    for path in cut:
+        path.write_bytes(path.read_bytes()[:-900])
+    flat = {"kind": "image", "codes": ["DICOM//CT"], "shape": [8, 8]}
+    catalogue = catalogue_of({"1.1": gap, "1.2": cut})
+    report, cohort = aligned(rows, task_of({"scan": SCAN, "flat": flat}), catalogue=catalogue)
+    assert len(report.streams["scan"].refusals) == 3
+    assert len(report.streams["flat"].refusals) == 1
+    assert "kanari" not in f"{report} {cohort.index.to_csv()}".lower()
+    assert not cohort.index["flat_problem"].iat[1].startswith(":")
 
 
 def test_a_volume_is_as_old_as_its_latest_slice_and_never_holds_a_later_one(

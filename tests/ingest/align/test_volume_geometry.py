@@ -57,13 +57,6 @@ def test_positions_rounded_to_a_tenth_of_a_millimetre_are_no_gap() -> None:
     assert grid.spacing_mm[0] == pytest.approx(0.625, abs=0.001)
 
 
-def test_a_tilted_gantry_is_refused_and_says_so() -> None:
-    tilted = [replace(plane, position_mm=(5.0, -7.0 + n * 0.4, n * 2.5)) for n, plane in enumerate(planes([0] * 20))]
-    with pytest.raises(Refusal, match=r"shift of 7\.6 mm") as refused:
-        stack(tilted)
-    assert "gantry" in refused.value.hint
-
-
 def test_one_slice_is_no_volume() -> None:
     with pytest.raises(Refusal, match="at least 2 slices"):
         stack(planes([0]))

@@ -23,7 +23,7 @@ FRAMES = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
 
 
 def write_frames(path: Path, write_dicom: Write, frames: np.ndarray = FRAMES, **changes: object) -> Path:
-    return write_dicom(path, frames[0], NumberOfFrames=len(frames), PixelData=frames.tobytes(), **changes)
+    return write_dicom(path, frames[0], **{"NumberOfFrames": len(frames), "PixelData": frames.tobytes(), **changes})
 
 
 def test_frames_are_chosen_and_ordered_as_asked(tmp_path: Path, write_dicom: Write) -> None:
@@ -145,6 +145,17 @@ def test_other_encodings_give_the_same_pixels(tmp_path: Path, write_dicom: Write
     dataset.file_meta = meta
     dataset.save_as(tmp_path / "b.dcm", enforce_file_format=True)
     np.testing.assert_array_equal(read_frames(tmp_path / "b.dcm"), FRAMES)
+
+
+def test_a_frame_of_single_bits_may_begin_within_a_byte(tmp_path: Path, write_dicom: Write) -> None:
+    frames = np.random.default_rng(0).integers(0, 2, (3, 7, 5)).astype(np.uint8)
+    packed = np.packbits(frames.ravel(), bitorder="little").tobytes()
+    path = write_frames(
+        tmp_path / "a.dcm", write_dicom, frames, BitsAllocated=1, BitsStored=1, HighBit=0, PixelData=packed
+    )
+    np.testing.assert_array_equal(read_frames(path), frames)
+    np.testing.assert_array_equal(read_frames(path, frames=[2, 0]), frames[[2, 0]])
+    np.testing.assert_array_equal(read_image(path, 1), frames[1])
 
 
 def test_float_and_single_bit_pixels_are_read(tmp_path: Path, write_dicom: Write) -> None:

@@ -1,9 +1,12 @@
 """A first mapping of a table: it loads, it reads, and it says what it is not sure of."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -155,3 +158,66 @@ def test_real_tables_are_read_by_their_proposal(workspace: Workspace, tmp_path: 
     assert yaml.safe_load(place.read_text())["files"]
     account = ingest(workspace, [path], mapping=place)
     assert account.by_format["table"].used > 0.5 * account.by_format["table"].seen
+
+
+def test_decimal_commas_are_numbers(propose: Any, delivery: Path) -> None:
+    rows = "".join(f"{n};0{1 + n % 9}.03.2026 08:15;140,{n};{n},1\r\n" for n in range(1, 10))
+    path = table(delivery, f"\ufeffPatientennr;Datum;Natrium (mmol/L);Kreatinin [mg/dl]\r\n{rows}")
+    mapping, _, account = propose(path, timezone="Europe/Berlin")
+    assert [(column.kind, column.unit) for column in mapping.files[0].columns] == [
+        ("numeric", "mmol/L"), ("numeric", "mg/dL"),
+    ]  # fmt: skip
+    assert (account.total.used, account.observations) == (9, 18)
+
+
+def test_decimal_commas_in_quotes_are_numbers_but_thousands_are_not_halved(propose: Any, delivery: Path) -> None:
+    mapping, _, _ = propose(table(delivery, 'who,crp\n1,"1,5"\n2,"2,25"\n3,"3,5"\n'))
+    assert (mapping.files[0].decimal, mapping.files[0].columns[0].kind) == (",", "numeric")
+    mapping, _, _ = propose(table(delivery, 'who,platelets\n1,"150,000"\n2,"250,000"\n3,"90,500"\n'))
+    assert (mapping.files[0].decimal, mapping.files[0].columns[0].kind) == (".", "text")
+
+
+@pytest.mark.parametrize(
+    "name", ["Nachname", "Vorname", "Geburtsdatum", "Geb.", "Name", "Prénom", "date_naissance", "Apellidos", "姓名"]
+)
+def test_what_names_a_person_in_other_languages_is_left_out(propose: Any, delivery: Path, name: str) -> None:
+    rows = "".join(f"{n},19{50 + n}-05-1{n},{60 + n}\n" for n in range(8))
+    mapping, text, _ = propose(table(delivery, f"id,{name},hr\n{rows}"))
+    assert [column.column for column in mapping.files[0].columns] == ["hr"]
+    assert mapping.files[0].time is None
+    assert f"# {name}: left out" in text
+
+
+def test_columns_of_parquet_without_a_text_are_left_out(propose: Any, delivery: Path) -> None:
+    columns = {
+        "subject": pa.array(["a", "b"]).dictionary_encode(), "hr": pa.array([80, 90]),
+        "nested": pa.array([{"a": 1}] * 2), "listed": pa.array([[1], [2]]),
+        "bytes": pa.array([b"\xff"] * 2), "lasting": pa.array([dt.timedelta(1)] * 2),
+    }  # fmt: skip
+    pq.write_table(pa.table(columns), delivery / "t.parquet")
+    mapping, text, account = propose(delivery / "t.parquet")
+    assert [column.column for column in mapping.files[0].columns] == ["hr"]
+    assert "4 columns left out" in text
+    assert account.total.used == 2
+
+
+def test_units_at_the_end_of_a_header() -> None:
+    assert [unit_of(name) for name in ("glucose_mg_dl", "Kalium mmol/L", "temp °C", "a_b", "beats per min")] == [
+        "mg/dL", "mmol/L", "Cel", "", "",
+    ]  # fmt: skip
+
+
+def test_a_workbooks_cover_page_is_passed_over(propose: Any, delivery: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active.append(["Report of 2026"])
+    sheet = book.create_sheet("Data")
+    sheet.append(["MRN", "Taken", "K (mmol/L)"])
+    for day in range(1, 9):
+        sheet.append([1000 + day, dt.datetime(2026, 3, day, 8, 30), 4 + day / 10])  # noqa: DTZ001 - as Excel has it
+    book.save(delivery / "a.xlsx")
+    mapping, text, account = propose(delivery / "a.xlsx", timezone="Europe/Berlin")
+    assert (mapping.files[0].sheet, mapping.files[0].time is not None) == ("Data", True)
+    assert "the first that has a table" in text
+    assert (account.total.used, account.total.refused) == (8, 0)

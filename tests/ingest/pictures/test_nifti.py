@@ -38,6 +38,23 @@ def test_values_and_affine_are_nibabel_s(path: Path) -> None:
     assert check_nifti(path) == ((5, 6, 7), (1.5, 2.0, 3.0))
 
 
+@pytest.mark.parametrize(("unit", "mm"), [("meter", 1000.0), ("mm", 1.0), ("micron", 0.001), ("unknown", 1.0)])
+def test_lengths_are_brought_to_millimetres(tmp_path: Path, unit: str, mm: float) -> None:
+    image = nibabel.Nifti1Image(VALUES, AFFINE)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    np.testing.assert_allclose(read_nifti(tmp_path / "a.nii")[1], np.diag([mm, mm, mm, 1]) @ AFFINE)
+    assert check_nifti(tmp_path / "a.nii")[1] == pytest.approx((1.5 * mm, 2 * mm, 3 * mm))
+
+
+@pytest.mark.parametrize("more", [(2,), (2, 1), (1, 1)])
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_of_further_axes_the_first_volume_is_read(tmp_path: Path, more: tuple[int, ...], kind: type) -> None:
+    several = np.stack([VALUES, VALUES + 1], -1)[..., : more[0]].reshape(*VALUES.shape, *more).astype(kind)
+    nibabel.save(nibabel.Nifti1Image(several, AFFINE), tmp_path / "a.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "a.nii")[0], VALUES)
+
+
 def test_the_third_axis_holds_the_frames(path: Path) -> None:
     values = read_nifti(path)[0]
     assert count_frames(path) == 7

@@ -93,6 +93,12 @@ def test_grey_colour_alpha_palette_and_sixteen_bits(tmp_path: Path) -> None:
         np.testing.assert_allclose(pixels[0, 0], [1, 0, 0.2], atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_a_tiff_of_32_bits_fills_its_own_range(tmp_path: Path, kind: type) -> None:
+    Image.fromarray(np.array([[-200_000, 0], [100_000, 200_000]], kind)).save(tmp_path / "a.tiff")
+    np.testing.assert_allclose(read_image(tmp_path / "a.tiff"), [[0, 0.5], [0.75, 1]], atol=1e-6)
+
+
 def test_a_photograph_is_turned_as_exif_says(tmp_path: Path) -> None:
     picture = Image.new("L", (6, 4), 0)
     exif = Image.Exif()

@@ -184,6 +184,20 @@ def test_nothing_of_the_person_is_left_and_every_pixel_is(tmp_path: Path, ct: Ca
     assert not any(tag.is_private or tag.group in (0x5000, 0x6000, 0xFFFC) for tag in list(shown.keys()))
 
 
+def test_a_name_in_a_text_that_the_profile_keeps_is_removed(tmp_path: Path, ct: Callable[..., Path]) -> None:
+    code, plain = Dataset(), Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99X", f"view of {CANARY}"
+    plain.CodeValue, plain.CodingSchemeDesignator, plain.CodeMeaning = "2", "99X", "Chest"
+    ct(tmp_path / "in" / "a.dcm", PatientName=f"{CANARY}^Ann", PatientID=DIGITS, ViewCodeSequence=Sequence([code]),
+       AnatomicRegionSequence=Sequence([plain]), WindowCenterWidthExplanation=f"for {DIGITS}")  # fmt: skip
+    deidentify(tmp_path / "in", tmp_path / "out", KEYS)
+    assert found_in(tmp_path / "out", CANARY, DIGITS) == []
+    (made,) = (tmp_path / "out" / "images").iterdir()
+    shown = pydicom.dcmread(made)
+    assert shown.AnatomicRegionSequence[0].CodeMeaning == "Chest"
+    assert shown.ViewCodeSequence[0].CodeMeaning == shown.WindowCenterWidthExplanation == "REMOVED"
+
+
 def test_intervals_series_and_pseudonyms_hold_in_every_file_and_run(tmp_path: Path, ct: Callable[..., Path]) -> None:
     source = tmp_path / "in"
     ct(source / "a.dcm", date="20260301")

@@ -132,3 +132,9 @@ def test_hostile_text_takes_time_in_proportion(unit: str) -> None:
     start = time.perf_counter()
     Scrubber(-10).scrub(text)
     assert time.perf_counter() - start < 5
+
+
+def test_a_date_that_would_tell_an_age_of_ninety_goes_altogether() -> None:
+    scrubber = Scrubber(-100, oldest=1936)
+    text = "geb. 17.05.1930, born 1930-05-17, born on 17 May 1930; seen 17.05.1960"
+    assert scrubber.scrub(text) == "geb. [DATE], born [DATE], born on [DATE]; seen 07.02.1960"

@@ -326,6 +326,39 @@ def test_a_syntax_that_nothing_here_decodes_is_named(delivery: Path, take: Take,
         read_image(path)
 
 
+def test_a_syntax_that_nobody_knows_is_said_to_be_unknown(delivery: Path, take: Take, write_dicom: Write) -> None:
+    path = write_dicom(delivery / "a.dcm")
+    path.write_bytes(path.read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.3\0\0\0"))
+    (refused,) = take().refusals
+    assert (refused.field, refused.got) == ("Transfer Syntax UID", "an unknown transfer syntax")
+
+
+def test_the_catalogue_keeps_which_series_lacks_a_refused_image(
+    workspace: Workspace, delivery: Path, take: Take, write_dicom: Write
+) -> None:
+    """FAULTS 22: cut short, and contested; what has no series leaves no trace."""
+    cut = write_dicom(delivery / "cut.dcm", SeriesInstanceUID="1.2.1")
+    same = generate_uid()
+    for name, pixels in (("one", b"\1\0"), ("other", b"\2\0")):
+        path = write_dicom(delivery / f"{name}.dcm", SeriesInstanceUID="1.2.2", SOPInstanceUID=same)
+        dataset = dcmread(path)
+        dataset.PixelData = pixels + dataset.PixelData[2:]
+        dataset.save_as(path)
+    write_dicom(delivery / "nobody.dcm", PatientID="", SeriesInstanceUID=None)
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:-2])
+    instance = str(dcmread(cut).SOPInstanceUID)
+    assert take().total.refused == 4
+    rows = read_catalogue(workspace.images).to_pylist()
+    assert sorted((row["kind"], row["series"], row["instance"]) for row in rows) == sorted(
+        [("refused", "1.2.1", instance), ("refused", "1.2.2", same), ("refused", "1.2.2", same)]
+    )
+    cut.write_bytes(whole)
+    take()
+    kinds = {row["kind"] for row in read_catalogue(workspace.images).to_pylist() if row["instance"] == instance}
+    assert kinds == {"refused", "image"}
+
+
 def test_data_sets_without_preamble_or_suffix_are_read(
     workspace: Workspace, delivery: Path, take: Take, write_dicom: Write
 ) -> None:

@@ -156,3 +156,49 @@ def test_nothing_in_the_way_is_overwritten(workspace: Workspace, tmp_path: Path)
 def test_a_part_of_the_observation_table_is_valid_meds(workspace: Workspace, tmp_path: Path) -> None:
     ingest(workspace, [write_dataset(tmp_path / "two")])
     DataSchema.validate(pq.read_table(next(workspace.observations.glob("*.parquet"))))
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("subject_id", pa.array(["a", "b", "c"])),
+        ("subject_id", pa.array([2**64 - 1, 1, 2], pa.uint64())),
+        ("time", pa.array([AT.date()] * 3)),
+        ("code", pa.array([b"a", b"b", b"c"])),
+        ("numeric_value", pa.array(["1", "2", "x"])),
+        ("text_value", pa.array([1, 2, 3])),
+    ],
+)
+def test_a_column_of_another_type_is_refused_by_its_name(
+    workspace: Workspace, delivery: Path, name: str, column: pa.Array
+) -> None:
+    write_dataset(delivery, **{name: column})
+    account = ingest(workspace, [delivery])
+    (refusal,) = account.refusals
+    assert (refusal.field, refusal.got) == (name, str(column.type))
+    assert account.total.used == 0
+
+
+def test_numbers_of_other_types_are_read(workspace: Workspace, delivery: Path) -> None:
+    write_dataset(delivery, numeric_value=pa.array([2**60, 80, None], pa.int64()))
+    ingest(workspace, [delivery])
+    values = {row["code"]: row["numeric_value"] for row in read_observations(workspace).to_pylist()}
+    assert values == {"GENDER//F": 2.0**60, "LOINC//8867-4": 80.0, "NOTE": None}
+
+
+def test_clocks_that_disagree_are_noted_and_refused_beyond_a_day(workspace: Workspace, delivery: Path) -> None:
+    """FAULTS 11."""
+    known = [AT, AT - dt.timedelta(hours=1), AT - dt.timedelta(days=2)]
+    write_dataset(delivery, available_time=pa.array(known, pa.timestamp("us")))
+    account = ingest(workspace, [delivery])
+    assert [(each.record, each.got) for each in account.refusals] == [("row 3", "one known 2 days before")]
+    assert [count for note, count in account.notes.items() if note.startswith("clocks disagree: measured 1 h")] == [1]
+    row = next(row for row in read_observations(workspace).to_pylist() if row["code"] == "LOINC//8867-4")
+    assert row["available_time"] == AT
+
+
+def test_a_day_on_which_a_value_became_known_counts_from_its_end(workspace: Workspace, delivery: Path) -> None:
+    write_dataset(delivery, available_time=pa.array([AT.date()] * 3))
+    ingest(workspace, [delivery])
+    row = next(row for row in read_observations(workspace).to_pylist() if row["code"] == "NOTE")
+    assert row["available_time"] == dt.datetime(2026, 3, 2)  # noqa: DTZ001

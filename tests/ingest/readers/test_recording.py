@@ -1,6 +1,9 @@
 """Recordings that a mapping names are assets of its rows; others belong to nobody."""
 
+import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import edfio
 import numpy as np
@@ -13,6 +16,8 @@ from ingest.signals.files import recording_sha256
 from ingest.store import read_observations
 from ingest.workspace import Workspace
 
+Write = Callable[..., Path]
+Make = Callable[..., dict[str, Any]]
 MAPPING = """
 files:
   - path: table.csv
@@ -103,3 +108,53 @@ def test_other_signals_under_the_same_header_are_another_recording(workspace: Wo
     later = ingest(workspace, [delivery], mapping=mapping)
     assert later.by_format["recording"].used == 2
     assert read_observations(workspace).to_pandas()["asset_sha256"].nunique() == 2
+
+
+def write_named(path: Path, **patient: object) -> None:
+    samples = np.random.default_rng(0).normal(0, 1, 2500)
+    signal = edfio.EdfSignal(samples, 250, label="I", physical_dimension="mV")
+    edfio.Edf([signal], patient=edfio.Patient(**patient)).write(path)  # type: ignore[arg-type]  # a test's own choice
+
+
+def test_a_recording_that_names_another_patient_is_not_its_record_s(workspace: Workspace, delivery: Path) -> None:
+    """FAULTS 3: rows 1 and 2 name each other's files; 3 is of nobody, 4 of its own patient."""
+    for name, code in (("a", "2"), ("b", "1"), ("c", "X"), ("d", "4")):
+        write_named(delivery / f"{name}.edf", code=code, sex="F")
+    account = ingest(workspace, [delivery], mapping=deliver(delivery, *(f"{name}.edf" for name in "abcd")))
+    assert account.by_format["table"].to_json() == {"in": 4, "used": 2, "refused": 2, "skipped": 0}
+    assert account.by_format["recording"].to_json() == {"in": 4, "used": 2, "refused": 0, "skipped": 2}
+    assert [each.record for each in account.refusals] == ["row 1", "row 2"]
+    assert "expected a recording of the record's subject" in str(account.refusals[0])
+    assert sorted(Path(path).name for path in read_observations(workspace).to_pandas()["asset"]) == ["c.edf", "d.edf"]
+    write_named(delivery / "a.edf", code="1")
+    write_named(delivery / "b.edf", code="2")
+    assert ingest(workspace, [delivery], mapping=delivery.parent / "mapping.yaml").by_format["table"].used == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "is_used"),
+    [
+        ({"code": "1"}, True),
+        ({"code": "p1"}, False),
+        ({"name": "Archer_Ann"}, True),
+        ({"code": "B-77", "name": "Ann_Archer", "birthdate": dt.date(1960, 5, 17)}, True),  # of another numbering
+        ({"code": "1", "name": "Baker_Ann"}, False),
+        ({"code": "1", "birthdate": dt.date(1960, 5, 18)}, False),
+        ({"code": "1", "sex": "M"}, False),
+    ],
+)
+def test_a_media_of_another_patient_is_refused(
+    workspace: Workspace, delivery: Path, write_lines: Write, patient: Make, named: dict[str, Any], is_used: bool
+) -> None:
+    """FAULTS 3, through FHIR: by identifier, name, birth date and sex."""
+    write_named(delivery / "a.edf", **named)
+    media = {
+        "resourceType": "Media", "id": "m1", "status": "completed", "subject": {"reference": "Patient/p1"},
+        "createdDateTime": "2026-03-01T10:00:00Z", "content": {"url": "a.edf"},
+        "modality": {"coding": [{"system": "http://snomed.info/sct", "code": "29303009"}]},
+    }  # fmt: skip
+    write_lines(delivery / "all.ndjson", [patient(), media])
+    account = ingest(workspace, [delivery])
+    assert (account.by_format["FHIR"].refused, account.by_format["recording"].used) == (1 - is_used, is_used)
+    if not is_used:
+        assert account.refusals[0].field == "content.url"

@@ -4,6 +4,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 
 from ingest.errors import InputError
 from ingest.signals.files import companions, is_waveform, read_recording, recording_facts, recording_sha256
@@ -76,6 +79,28 @@ def test_the_rarer_formats_are_what_the_wfdb_library_reads(tmp_path: Path, fmt: 
     (tmp_path / "r.hea").write_text(f"r 2 100 200\n{line} I\n{line} II\n")
     reference = wfdb.rdrecord(str(tmp_path / "r")).p_signal
     np.testing.assert_allclose(stacked(read_recording(tmp_path / "r.hea").leads), reference, atol=1e-5)
+
+
+@pytest.mark.parametrize("fmt", ["310", "311"])
+def test_three_samples_of_ten_bits_are_what_the_wfdb_library_reads(tmp_path: Path, fmt: str) -> None:
+    steps = np.random.default_rng(1).integers(-512, 512, 402)
+    threes = (steps & 0x3FF).reshape(-1, 3)
+    if fmt == "311":
+        raw = (threes[:, 0] | threes[:, 1] << 10 | threes[:, 2] << 20).astype("<u4").tobytes()
+    else:
+        words = [threes[:, 0] << 1 | (threes[:, 2] & 0x1F) << 11, threes[:, 1] << 1 | threes[:, 2] >> 5 << 11]
+        raw = np.stack(words, 1).astype("<u2").tobytes()
+    (tmp_path / "r.dat").write_bytes(raw)
+    line = f"r.dat {fmt} 200(10)/mV 10 0 0 0 0"
+    (tmp_path / "r.hea").write_text(f"r 2 100 201\n{line} I\n{line} II\n")
+    made = stacked(read_recording(tmp_path / "r.hea").leads)
+    assert np.isnan(made).sum() == (steps == -512).sum()
+    expected = np.where(steps == -512, np.nan, (steps - 10) / 200).reshape(-1, 2)
+    np.testing.assert_allclose(made, expected, atol=1e-5)
+    np.testing.assert_allclose(made, wfdb.rdrecord(str(tmp_path / "r")).p_signal, atol=1e-5)
+    cut = {"310": -2, "311": -1}[fmt]
+    (tmp_path / "r.dat").write_bytes(raw[:cut])
+    refused(tmp_path / "r.hea", "cut short")
 
 
 def test_missing_samples_several_per_frame_and_skew_are_those_of_the_wfdb_library(tmp_path: Path) -> None:
@@ -217,6 +242,12 @@ def test_data_records_that_do_not_follow_one_another_are_refused(tmp_path: Path)
         read_recording(path)
 
 
+def test_an_interrupted_recording_without_the_times_of_its_parts_is_refused(tmp_path: Path) -> None:
+    path = write_edf(tmp_path / "a.edf", annotated=False)
+    field(path, 192, "EDF+D")
+    refused(path, "annotations that say when each data record starts")
+
+
 def test_an_edf_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:
     path = write_edf(tmp_path / "a.edf")
     path.write_bytes(path.read_bytes()[:-100])
@@ -275,6 +306,35 @@ def test_the_rhythm_is_read_and_not_the_median_beat_that_is_derived_from_it(
 ) -> None:
     path = write_ecg(tmp_path / "a.dcm", derived_first=True)
     assert len(read_recording(path).leads[0].samples) == 1000
+
+
+def test_big_endian_samples_are_read_as_such(tmp_path: Path, write_ecg: Callable[..., Path]) -> None:
+    path = write_ecg(tmp_path / "a.dcm")
+    expected = stacked(read_recording(path).leads)
+    dataset = dcmread(path)
+    for group in dataset.WaveformSequence:
+        group.WaveformData = np.frombuffer(group.WaveformData, "<i2").astype(">i2").tobytes()
+    turned = Dataset(dataset)
+    turned.file_meta = dataset.file_meta
+    turned.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    turned.save_as(path, enforce_file_format=True)
+    np.testing.assert_array_equal(stacked(read_recording(path).leads), expected)
+
+
+def test_a_group_that_starts_later_is_missing_until_then(tmp_path: Path, write_ecg: Callable[..., Path]) -> None:
+    path = write_ecg(tmp_path / "a.dcm")
+    dataset = dcmread(path)
+    rhythm = dataset.WaveformSequence[0]
+    later = deepcopy(rhythm)
+    rhythm.MultiplexGroupTimeOffset, later.MultiplexGroupTimeOffset = 1000, 1500
+    for number, channel in enumerate(later.ChannelDefinitionSequence):
+        channel.ChannelSourceSequence[0].CodeValue = ["2:61", "2:62", "2:63"][number]
+    dataset.WaveformSequence = [rhythm, later]
+    dataset.save_as(path)
+    leads = {lead.name: lead.samples for lead in read_recording(path).leads}
+    assert not np.isnan(leads["I"]).any()
+    assert np.isnan(leads["III"][:250]).all()
+    np.testing.assert_array_equal(leads["III"][250:], leads["I"])
 
 
 def test_padding_is_missing(tmp_path: Path, write_ecg: Callable[..., Path]) -> None:

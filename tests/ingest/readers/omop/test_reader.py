@@ -235,6 +235,19 @@ def test_a_line_of_a_wrong_length_is_refused_and_kept(omop: Delivery) -> None:
     assert len(omop.rows("measurement")) == 5
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"), [(b"7,h\xf6her", "text in UTF-8"), (b'7,"open', "a quote that is closed")]
+)
+def test_a_line_that_cannot_be_read_says_why(omop: Delivery, line: bytes, expected: str) -> None:
+    omop.only("person", "measurement", "concept")
+    folder = cdm.write_csv(omop.folder / "cdm", omop.tables)
+    whole = (folder / "MEASUREMENT.csv").read_bytes().rstrip(b"\n")
+    (folder / "MEASUREMENT.csv").write_bytes(whole + b"\n" + line + b"\n")
+    (refused,) = omop.read(folder).refusals
+    assert refused.expected == expected
+    assert len(omop.rows("measurement")) == 5
+
+
 def test_clocks_without_a_zone_are_refused_row_by_row_and_dates_are_not(omop: Delivery) -> None:
     omop.only("person", "measurement", "condition_occurrence")
     account = omop.take(timezone=None)

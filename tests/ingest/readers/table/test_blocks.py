@@ -66,3 +66,13 @@ def test_bytes_of_another_encoding_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"a,\x81\n")
     with pytest.raises(BlockError, match="cp1252"):
         list(blocks(path, ",", "cp1252"))
+
+
+@pytest.mark.parametrize("at_once", [5, 1000])
+def test_a_quote_that_nobody_closes_takes_no_rows_with_it(tmp_path: Path, at_once: int) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('a,b\n1,"x\ny"\n2,"open\n3,c\n4,d\n')
+    found: list[str] = []
+    with pytest.raises(BlockError, match="a quote that is never closed"):
+        found.extend(bytes(block.data).decode() for block in blocks(path, ",", "utf-8", at_once=at_once))
+    assert "".join(found) == 'a,b\n1,"x\ny"\n'

@@ -106,3 +106,14 @@ def test_with_whole_rows_as_key_two_deliveries_give_the_union_of_their_rows(
         deliver(workspace, root / "delivery", text, key="row")
     expected = (Counter(first) | Counter(second)).total()
     assert len(read_observations(workspace)) == expected
+
+
+def test_rows_of_one_key_in_one_table_count_once_and_the_last_holds(
+    take: Take, values: Callable[[], list[float]]
+) -> None:
+    account = take("who,id,v\n1,a,10\n1,a,10\n2,b,20\n2,b,21\n", key=["id"])
+    assert (account.total.used, account.skip_reasons) == (3, {"duplicate": 1})
+    assert values() == [10.0, 21.0]
+    account = take("who,id,v\n1,a,11\n1,a,10\n2,b,21\n", key=["id"])
+    assert (account.total.used, account.skip_reasons) == (2, {"already ingested": 1})
+    assert values() == [10.0, 21.0], "the last row of a key holds, also where an earlier delivery had it so"

@@ -21,7 +21,8 @@ from ingest.observations import SCHEMA, microseconds
 MAX_ROWS = 32_768
 MAX_BYTES = 32 * 1024 * 1024
 ROW_GROUP = 32_768
-SPILL_BATCH = 8_192
+MERGED_ROWS = 8_192  # at once: a merge holds them several times over
+SPILL_BATCH = 2_048
 FAN_IN = 16
 
 
@@ -64,7 +65,7 @@ class PartWriter:
     def write(self, path: Path) -> None:
         """Write all rows, in order, as one file that appears whole or not at all."""
         with replacing_file(path) as temporary, pq.ParquetWriter(temporary, SCHEMA, compression="zstd") as writer:
-            for table in self._merged():
+            for table in _joined(self._merged(), ROW_GROUP):
                 writer.write_table(table, row_group_size=ROW_GROUP)
 
     def close(self) -> None:
@@ -119,17 +120,32 @@ def _merged(runs: list[_Run]) -> Iterator[pa.Table]:
     """The rows of several runs in order, a range of subjects at a time."""
     readers = [pa.ipc.open_file(pa.OSFile(str(run.path))) for run in runs]
     batches = [batch for run in runs for batch in zip(run.last, run.weight, strict=True)]
-    for low, high in spans(batches, MAX_ROWS):
+    latest: dict[int, tuple[int, pa.RecordBatch]] = {}  # of each run: a range often ends within a batch
+    for low, high in spans(batches, MERGED_ROWS):
         parts = []
-        for run, reader in zip(runs, readers, strict=True):
+        for place, (run, reader) in enumerate(zip(runs, readers, strict=True)):
             for number in range(bisect_right(run.last, low), bisect_right(run.first, high)):
-                batch = reader.get_batch(number)
-                subject = batch.column(0)
-                parts.append(batch.filter(pc.and_(pc.greater(subject, low), pc.less_equal(subject, high))))
+                if latest.get(place, (-1,))[0] != number:
+                    latest[place] = number, reader.get_batch(number)
+                batch = latest[place][1]
+                start, end = batch.column(0).to_numpy().searchsorted([low, high], "right").tolist()
+                parts.append(batch.slice(start, end - start))
         table = pa.Table.from_batches(parts, schema=SCHEMA)
         del parts
         if len(table):
             yield in_order(table)
+
+
+def _joined(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of at least so many, but for the last; long texts count as several rows."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(_weight, held)) >= rows:
+            yield pa.concat_tables(held)
+            held.clear()
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _weight(rows: pa.Table | pa.RecordBatch) -> int:

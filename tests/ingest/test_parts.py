@@ -26,6 +26,7 @@ def test_a_part_is_the_same_however_often_it_was_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, subjects: int
 ) -> None:
     monkeypatch.setattr(parts, "MAX_ROWS", most)
+    monkeypatch.setattr(parts, "MERGED_ROWS", 24)
     monkeypatch.setattr(parts, "SPILL_BATCH", 16)
     monkeypatch.setattr(parts, "FAN_IN", 3)
     rng = np.random.default_rng(0)
@@ -46,7 +47,9 @@ def test_a_part_is_the_same_however_often_it_was_set_aside(
 
 def test_rows_of_long_texts_are_merged_fewer_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "MAX_ROWS", 64)
+    monkeypatch.setattr(parts, "ROW_GROUP", 64)
     monkeypatch.setattr(parts, "MAX_BYTES", 64_000)
+    monkeypatch.setattr(parts, "MERGED_ROWS", 24)
     monkeypatch.setattr(parts, "SPILL_BATCH", 16)
     writer, rows = PartWriter(tmp_path / ".spill"), 200
     for n in range(rows):

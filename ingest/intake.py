@@ -16,6 +16,7 @@ from ingest.mapping.mapping import TableMapping
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 
 ALREADY = "already ingested"
+KNOWN_STAYS = "refused, so the version of it that was known before stays in force"
 _ASSETS = "a PNG, JPEG, TIFF, WAV, FLAC, OGG, MP3, AIFF, EDF, BDF or WFDB (.hea) file"
 
 

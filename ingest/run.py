@@ -21,15 +21,17 @@ from ingest.dicom.conflicts import withdraw_contested
 from ingest.errors import InputError
 from ingest.files import publish, write_json
 from ingest.identity.register import IdentityRegister
-from ingest.intake import Intake
+from ingest.intake import ALREADY, Intake
 from ingest.machine import giving_memory_back
 from ingest.mapping.mapping import TableMapping, load_mapping
 from ingest.meaning.times import parse_zone
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.parts import PartWriter
+from ingest.readers import image, recording, sound
 from ingest.readers.registry import READERS
 from ingest.workspace import Workspace, alone
 
+_ARCHIVE, _OTHER = "archive", "other"
 _SUFFIXES = {".ndjson", ".parquet", ".dcm", ".nii", ".dat", ".md", ".yaml", ".yml", ".log", ".db", ".gz", ".zip", ".7z"}
 _TABLES = {".csv", ".tsv", ".parquet", ".gz", ".xlsx"}
 
@@ -69,6 +71,12 @@ def ingest(
             account = run.commit(intake)
             tracker.stage("done")
             return account
+
+
+def is_strange(account: Reconciliation) -> bool:
+    """Whether all of a delivery was skipped without a file of a kind that is read by itself, or was ingested before."""
+    skipped = account.total.seen == account.total.skipped and ALREADY not in account.skip_reasons
+    return skipped and account.by_format.keys() <= {_ARCHIVE, _OTHER, image.FORMAT, recording.FORMAT, sound.FORMAT}
 
 
 class _Run:
@@ -142,7 +150,7 @@ def _read_all(files: Sequence[SourceFile], intake: Intake, part: PartWriter, tra
         tracker.finish(by_format[name])
     withdraw_contested(intake)
     for file in strange:
-        kind = "archive" if file.refusal else "other"
+        kind = _ARCHIVE if file.refusal else _OTHER
         intake.report.see(kind)
         if file.refusal:
             intake.report.refuse(kind, file.refusal.complaint(file.name, ""), file.path)

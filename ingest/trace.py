@@ -1,7 +1,8 @@
 """Where every number of a tensor came from: file, record, and when the system could know it."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,8 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from ingest.cohort import Cohort
+from ingest.delivery.shown_names import Bearing, ShownName, all_without_persons
 from ingest.errors import TelltaleError
 from ingest.task import TextStream
+
+_CONTENT = re.compile(r"@[0-9a-f]{12}$")  # the digits of a file's SHA-256 that stand behind its path
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,18 @@ def trace(
                 )
             )  # fmt: skip
     return found
+
+
+def without_names(elements: Sequence[TracedElement], bearing: Bearing) -> list[TracedElement]:
+    """The same as it may be shown: paths without what is written as people are, or what a patient bears."""
+    sources = {source for each in elements for source in each.sources}
+    paths = {source: _CONTENT.sub("", source.file) for source in sources}
+    shown = all_without_persons({*paths.values(), *(ShownName(source.asset) for source in sources)}, bearing)
+    masked = {
+        source: replace(source, file=shown[path] + source.file.removeprefix(path), asset=shown[ShownName(source.asset)])
+        for source, path in paths.items()
+    }
+    return [replace(each, sources=tuple(masked[source] for source in each.sources)) for each in elements]
 
 
 def case_row(cohort: Cohort, case_id: str) -> "pd.Series[Any]":

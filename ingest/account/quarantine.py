@@ -1,7 +1,7 @@
 """What is refused is kept: every refused record with what was wrong with it, in a folder that only its owner may read.
 
 quarantine/<run>/refused.jsonl   a line per refusal: file, record, field, expected, got, hint, and the raw record
-quarantine/<run>/files/          copies of whole files that were refused (images, notes, archives), up to MAX_COPIED_BYTES
+quarantine/<run>/files/          copies of whole files that were refused (images, archives), of MAX_COPIED_BYTES at most
 """
 
 import json

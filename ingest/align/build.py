@@ -50,9 +50,9 @@ def align(
 
     Observations are read some whole subjects at a time; the result does not depend on how many. `subjects` limits who
     is looked at. vocabulary, catalogue: what codes and units mean, and what is known of every image. merged: subject
-    -> the one that it is read as, kept so that a change can be told. bearing: what patients bear in their names and
-    numbers, so that no path in the report shows it. Raises TaskError, with nothing written, where the task asks for what
-    the observations do not hold.
+    -> the one that it is read as, kept so that a change can be told. bearing: what patients bear as name or number,
+    which no path in the report shows. Raises TaskError, with nothing written, where the task asks for what the
+    observations do not hold.
     """
     request = Request(task, as_source(observations), subjects, vocabulary, catalogue, bearing)
     with alone(out):

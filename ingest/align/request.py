@@ -19,6 +19,7 @@ from ingest.align.source import ROWS_AT_ONCE, ObservationSource, ahead
 from ingest.align.table import TableAligner
 from ingest.align.text import TextAligner
 from ingest.catalogue import REFUSED
+from ingest.delivery.shown_names import Bearing
 from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.task import StreamSpec, Task
 
@@ -32,6 +33,7 @@ class Request:
     subjects: Collection[int] | None = None
     vocabulary: Vocabulary = EMPTY
     catalogue: pa.Table | None = None
+    bearing: Bearing = lambda words: set()
 
     def chunks(self, codes: Collection[str]) -> Iterator[Prepared]:
         """The events of these codes, some whole subjects at a time."""

@@ -7,7 +7,7 @@ is not there yet is made by the first `save`.
 import re
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 

@@ -125,6 +125,11 @@ def localize(naive: dt.datetime, field: str, zone: dt.tzinfo | None) -> dt.datet
     return first
 
 
+def has_time_of_day(pattern: str) -> bool:
+    """Whether what a strptime pattern reads is more than a date."""
+    return any(code in pattern for code in ("%H", "%I", "%c", "%X", "%T", "%R"))
+
+
 def midnights(days: np.ndarray, zone: dt.tzinfo | None) -> np.ndarray:
     """The first moment of each day (N,) of wall clocks, in UTC; where the clocks skip or repeat midnight, the first."""
     import pandas as pd

@@ -112,7 +112,7 @@ class _Run:
             self._each("image", file, self._picture)
         for file in sorted_files.sounds:
             self._each("sound", file, self._sound)
-        texts = TextFiles(people, self.account, self.place)
+        texts = TextFiles(people, self.account, self.place, self.zone)
         for file, part in sorted_files.notes:
             self._each("note", file, partial(texts.write_note, part=part))
         records = RecordFiles(people, self.account, self.place, self._assets.get, texts.write_attached)

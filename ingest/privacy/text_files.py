@@ -10,6 +10,7 @@ from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
 from ingest.files import write_text
 from ingest.mapping.mapping import Notes
+from ingest.meaning.times import has_time_of_day, localize
 from ingest.privacy.account import Account
 from ingest.privacy.keys import ISSUER
 from ingest.privacy.notes import Scrubber
@@ -18,7 +19,7 @@ from ingest.privacy.records import moved
 from ingest.readers.notes import _decoded
 
 FORMAT = "note"
-_FILE_TIME = "%Y%m%dT%H%M%S%f"
+_DATE_LENGTH = len("2026-03-01")
 
 
 def subject_of(file: SourceFile, part: Notes) -> str | None:
@@ -30,8 +31,8 @@ def subject_of(file: SourceFile, part: Notes) -> str | None:
 class TextFiles:
     """Writes notes, and describes in a mapping how they are to be read."""
 
-    def __init__(self, people: People, account: Account, place: Callable[..., Path]) -> None:
-        self._people, self._account, self._place = people, account, place
+    def __init__(self, people: People, account: Account, place: Callable[..., Path], zone: dt.tzinfo | None) -> None:
+        self._people, self._account, self._place, self._zone = people, account, place, zone
         self.mapping: list[dict[str, Any]] = []
         self._folders: dict[str, str] = {}
 
@@ -43,7 +44,7 @@ class TextFiles:
         pair = (part.issuer.strip(), found["subject"].strip())
         text = _decoded(file, part.encoding)
         person = self._people.person(pair)
-        when = _moved(found.groupdict().get("time"), part.format, person.days)
+        when = _moved(found.groupdict().get("time"), part.format, person.days, self._zone)
         folder = self._folder(part, timed=when is not None)
         name = f"{person.pseudonym}_{when}_" if when is not None else f"{person.pseudonym}_"
         target = self._place(folder, file, ".txt", prefix=name, salt=file.relative)
@@ -69,21 +70,44 @@ class TextFiles:
             time = r"(?P<time>[^_]+)_" if timed else ""
             raw = part.model_dump(mode="json", exclude_defaults=True)
             raw.pop("encoding", None)
+            if part.format is not None and self._zone is not None and _is_clock(part.format):
+                raw.pop("format")  # such times are written in UTC
             raw |= {"path": f"{folder}/*.txt", "name": rf"(?P<subject>T[0-9A-F]+)_{time}[0-9a-f]+", "issuer": ISSUER}
             self.mapping.append(raw)
         return self._folders[key]
 
 
-def _moved(text: str | None, form: str | None, days: int) -> str | None:
-    """The time in a file's name some days later, in its own form. Raises Refusal."""
+def _moved(text: str | None, form: str | None, days: int, zone: dt.tzinfo | None) -> str | None:
+    """The time in a file's name some days later: a clock of a known zone as a moment in UTC, all else in its own form.
+
+    Raises Refusal.
+    """
     if text is None:
         return None
-    if form is None:
-        found = moved(text, days)
-        if found is None:
-            raise Refusal("time", "an ISO 8601 time", "something else")
-        return found
     try:
-        return (dt.datetime.strptime(text, form) + dt.timedelta(days=days)).strftime(form)  # noqa: DTZ007
+        if form is None:
+            clock = dt.datetime.fromisoformat(text) if len(text) > _DATE_LENGTH and zone is not None else None
+            if clock is None or clock.tzinfo is not None:
+                return _given(moved(text, days))
+        else:
+            clock = dt.datetime.strptime(text, form)  # noqa: DTZ007 - the zone is resolved below
+            if zone is None or not _is_clock(form):
+                return (clock + dt.timedelta(days=days)).strftime(form)
+        moment = localize(clock, "time", zone).astimezone(dt.UTC) + dt.timedelta(days=days)
     except (ValueError, OverflowError):
-        raise Refusal("time", f"a time as {form}", "something else") from None
+        expected = "an ISO 8601 time" if form is None else f"a time as {form}"
+        raise Refusal("time", expected, "something else") from None
+    except Refusal:  # which shows the time
+        raise Refusal("time", "a time that happens once", "one that the clocks repeat or leave out") from None
+    return moment.strftime("%Y%m%dT%H%M%S.%fZ" if moment.microsecond else "%Y%m%dT%H%M%SZ")
+
+
+def _given(found: str | None) -> str:
+    if found is None:
+        raise ValueError
+    return found
+
+
+def _is_clock(form: str) -> bool:
+    """Whether times of a form are wall clocks: with a time of day, without an offset."""
+    return has_time_of_day(form) and "%z" not in form

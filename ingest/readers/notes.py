@@ -11,7 +11,7 @@ from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
 from ingest.intake import ALREADY, Intake
 from ingest.mapping.mapping import Notes, TableMapping
-from ingest.meaning.times import localize, parse_iso
+from ingest.meaning.times import DATE_NOTE, has_time_of_day, localize, parse_iso
 from ingest.observations import ObservationColumns
 
 FORMAT = "note"
@@ -70,6 +70,8 @@ def _read_one(file: SourceFile, part: Notes, intake: Intake, rows: ObservationCo
         return 0
     time, available = _when(found.groupdict().get("time"), part, intake)
     subject = intake.identity.stated_subject(part.issuer, found["subject"])
+    if available != time:
+        intake.report.note(DATE_NOTE)
     rows.add(
         subject, part.code, time=time, text_value=text, available_time=available,
         source_file=file.source, source_record="note",
@@ -104,5 +106,8 @@ def _when(text: str | None, part: Notes, intake: Intake) -> tuple[dt.datetime | 
         moment_read = dt.datetime.strptime(text, part.format)  # noqa: DTZ007 - the zone is resolved below
     except ValueError:
         raise Refusal("time", f"a time as {part.format}", "something else") from None
+    if not has_time_of_day(part.format):
+        day = parse_iso(f"{moment_read:%Y-%m-%d}", "time", intake.zone)
+        return day.start, day.end
     aware = moment_read if moment_read.tzinfo else localize(moment_read, "time", intake.zone)
     return aware, aware

@@ -40,8 +40,9 @@ def ingest(
     ae_title: Annotated[str, typer.Option(help="The application entity title to listen as.")] = "TELLTALE",
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Read sources into the workspace's observation table. Exit code 2: some records were refused."""
+    """Read sources into the workspace's observation table. Exit code 1: nothing was read; 2: records were refused."""
     from ingest.errors import InputError
+    from ingest.run import is_strange
 
     if propose is not None:
         from serve.commands.propose import print_mapping
@@ -70,8 +71,12 @@ def ingest(
         given += folders
     if not given:
         raise InputError("", field="SOURCES", expected="a file, a folder, --dicomweb, --omop or --listen", got="none")
-    if read(given).total.refused + lost:
+    account = read(given)
+    if account.total.refused + lost:
         raise Refused
+    if is_strange(account):
+        got = "; ".join(account.skip_reasons)
+        raise InputError("", field="SOURCES", expected="a file of a known kind, or a mapping that names it", got=got)
 
 
 def run_ingest(

@@ -82,7 +82,7 @@ def _merges(workspace: "Path") -> "Merges":
 def _subject(workspace: "Path", issuer: str, identifier: str) -> int:
     """The subject of an identifier that is known. The message does not repeat it: messages are kept in logs.
 
-    Of tables, notes and MEDS datasets only the keyed number is kept: whoever has observations is known.
+    Whom the identifiers of tables, notes and MEDS datasets name is not kept: whoever has observations is known.
     """
     from ingest.errors import TelltaleError
     from ingest.identity.merges import Merges

@@ -29,7 +29,8 @@ def trace(
 ) -> None:
     """Print file, record and times behind every element of a case's stream."""
     from ingest.cohort import open_cohort
-    from ingest.trace import said_of
+    from ingest.identity.bearing import bearing_of
+    from ingest.trace import said_of, without_names
     from ingest.trace import trace as find
     from ingest.workspace import open_workspace
     from serve.console import say
@@ -45,6 +46,7 @@ def trace(
     answers: list[dict[str, Any]] = []
     for case_id in found:
         traced = [each for each in find(cohort, case_id, stream, element, feature) if each.observed or absent]
+        traced = without_names(traced, bearing_of(opened.identities))
         said = said_of(cohort, case_id, stream)
         if as_json:
             answers.append({"case_id": case_id, **said, "elements": [each.to_json() for each in traced]})

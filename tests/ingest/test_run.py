@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.account.progress import Progress
+from ingest.delivery.shown_names import mask
 from ingest.errors import InputError
 from ingest.run import ingest
 from ingest.store import read_observations
@@ -215,6 +216,23 @@ def test_a_planted_name_or_number_is_found_in_restricted_folders_only(
         assert not any(secret in text for text in shown), secret
     kept = (workspace.quarantine / account.run / "refused.jsonl").read_text()
     assert NUMBER in kept
+
+
+def test_a_subject_of_a_table_alone_is_masked_in_paths(workspace: Workspace, delivery: Path) -> None:
+    """FAULTS 37"""
+    (delivery / "t.csv").write_text("who,age\nAnn-7,5\n2019,5\n")
+    mapping = delivery.parent / "m.yaml"
+    mapping.write_text(
+        "files: [{path: t.csv, subject: {column: who, issuer: b}, columns: [{code: C, column: age, kind: numeric}]}]"
+    )
+    for folder in ("ann-7", "2019", "2018"):
+        (delivery / folder).mkdir()
+        (delivery / folder / "0001.dcm").write_bytes(b"no image")
+    account = ingest(workspace, [delivery], mapping=mapping)
+    shown = sorted(complaint.file for complaint in account.refusals)
+    assert shown == sorted(f"delivery/{part}/0001.dcm" for part in (mask("ann-7"), mask("2019"), "2018"))
+    again = ingest(workspace, [delivery / "2019"], mapping=None)
+    assert [complaint.file for complaint in again.refusals] == [f"{mask('2019')}/0001.dcm"]
 
 
 def test_a_link_a_strange_name_and_a_folder_within_are_counted(workspace: Workspace, ward: Path) -> None:

@@ -213,6 +213,25 @@ def test_refused_records_are_exit_2_and_the_rest_is_used(
     assert telltale("align", "-t", tmp_path / "task.yaml", "-w", workspace).code == 0
 
 
+def test_a_delivery_of_no_known_kind_is_exit_1_and_one_that_is_known_is_not(
+    telltale: Callable[..., Any], delivery: Path, tmp_path: Path
+) -> None:
+    words = ("ingest", delivery, "-w", tmp_path / "ws")
+    for _ in range(2):
+        ran = telltale(*words)
+        assert ran.code == 1
+        assert "in 3 = used 0 + refused 0 + skipped 3" in ran.out
+        assert ran.err == (
+            "telltale: SOURCES: expected a file of a known kind, or a mapping that names it, "
+            "got table that no mapping names: .csv\n"
+        )
+    for _ in range(2):
+        assert telltale(*words, "--mapping", tmp_path / "mapping.yaml").code == 0
+    (delivery / "fhir").mkdir()
+    (delivery / "fhir" / "p.json").write_text('{"resourceType": "Practitioner", "id": "1"}')
+    assert telltale("ingest", delivery / "fhir", "-w", tmp_path / "other").code == 0
+
+
 def test_an_unexpected_exception_shows_no_traceback_and_nobodys_name(
     telltale: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

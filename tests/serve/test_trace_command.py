@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 
 from ingest.cohort import open_cohort
+from ingest.delivery.shown_names import mask
+from ingest.identity.register import Claim, IdentityRegister
 from ingest.workspace import open_workspace
 
 TASK = "deterioration-small"
@@ -34,6 +36,25 @@ def test_a_case_is_traced_by_its_name_or_its_subject(telltale: Callable[..., Any
         json.loads(telltale(*where, "--subject", case["case_id"], "--json", *more).out) for more in ((), ("--absent",))
     )
     assert len(every[0]["elements"]) == 12 * 3 > len(seen[0]["elements"])
+
+
+def test_a_path_that_bears_an_identifier_is_masked(telltale: Callable[..., Any], aligned: Path) -> None:
+    """FAULTS 37"""
+    workspace = open_workspace(aligned)
+    register = IdentityRegister(workspace.identities)
+    register.register([("ward", "2019")], Claim())
+    register.save()
+    cohort = open_cohort(workspace.cohort(TASK))
+    path = cohort.shard_folder(0) / "vitals.source.parquet"
+    sources = pd.read_parquet(path)
+    sources["source_file"], sources["asset"] = "ward/2019/labs.csv@0123456789ab", "/data/2019/Archer_Ann.wav"
+    sources.to_parquet(path)
+    where = ("trace", "--task", aligned.parent / "task.yaml", "--workspace", aligned, "--stream", "vitals")
+    ran = telltale(*where, "--subject", cohort.index["case_id"].iloc[0], "--json")
+    (source,) = json.loads(ran.out)[0]["elements"][0]["sources"]
+    assert source["file"] == f"ward/{mask('2019')}/labs.csv@0123456789ab"
+    assert source["asset"] == f"/data/{mask('2019')}/{mask('Archer_Ann.wav')}"
+    assert mask("2019") in telltale(*where, "--subject", cohort.index["case_id"].iloc[0]).out
 
 
 def test_an_identifier_that_is_nobodys_is_not_repeated(telltale: Callable[..., Any], aligned: Path) -> None:

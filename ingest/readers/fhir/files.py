@@ -100,7 +100,10 @@ def chunks(file: SourceFile) -> Iterator[Chunk]:
 
 
 def document(file: SourceFile) -> tuple[Raw, str]:
-    """(the one resource or bundle that a file is, or its bytes where it does not parse; what is wrong with it)."""
+    """(the one resource or bundle that a file is, or its bytes where it does not parse; what is wrong with it).
+
+    A list of resources, which FHIR does not know but scripts write, is taken for a bundle of them.
+    """
     with opened(file) as stream:
         raw, broken = _read(stream, MAX_BUNDLE_BYTES + 1, whole_line=False)
     if broken:
@@ -112,6 +115,8 @@ def document(file: SourceFile) -> tuple[Raw, str]:
         found = orjson.loads(raw)
     except orjson.JSONDecodeError:
         return raw, ""
+    if type(found) is list:
+        found = {"resourceType": "Bundle", "entry": [{"resource": each} for each in found]}
     return found if type(found) is dict else raw, ""
 
 

@@ -30,6 +30,7 @@ from ingest.readers.fhir.versions import Versions
 
 __all__ = ["FORMAT", "accepts", "read"]
 BATCH_ROWS = 16_384
+_LIST = re.compile(r'\s*\[\s*\{\s*"resourceType"\s*:')
 _KEY = re.compile(r'resourceType"?\s*:')  # in quotes or, where the file is broken, without
 
 
@@ -43,7 +44,7 @@ def accepts(file: SourceFile, mapping: TableMapping | None = None) -> bool:
     elif not (name.endswith(".json") or is_lines_by_name or file.head.removeprefix(BOM_UTF8).lstrip()[:1] == b"{"):
         return False
     head = beginning(file)
-    if head.lstrip()[:1] == "[" and not is_lines_by_name:
+    if head.lstrip()[:1] == "[" and not (is_lines_by_name or _LIST.match(head)):
         return False
     return bool(_KEY.search(head)) or is_manifest(head)
 

@@ -12,7 +12,7 @@ from ingest.account.ledger import KnownFile
 from ingest.account.quarantine import Refusal
 from ingest.delivery.sources import SourceFile
 from ingest.identity.recordings import check_named
-from ingest.intake import Intake
+from ingest.intake import KNOWN_STAYS, Intake
 from ingest.meaning.clocks import ClockWatch
 from ingest.observations import SCHEMA
 from ingest.readers.fhir.columns import FACTS
@@ -21,7 +21,7 @@ from ingest.readers.fhir.facts import Skip
 from ingest.readers.fhir.files import Chunk, Place, Raw, raw_text
 from ingest.readers.fhir.index import Known, label, label_of, row_at, subject_tag
 from ingest.readers.fhir.people import References
-from ingest.readers.fhir.versions import Versions
+from ingest.readers.fhir.versions import WITHDRAWN, Versions
 
 FORMAT = "FHIR"
 Verdict = Skip | Refusal
@@ -90,8 +90,8 @@ class Settling:
         raws = {label(*place): raw_text(raw) for place, raw in records if label(*place) in wanted}
         for name, refusal in wrong:
             state.refused.add(name)
-            raw = raws.get(name) or raws.get(name.partition(",")[0], "")  # of a bundle on a line: the line
-            self._intake.report.refuse(FORMAT, refusal.complaint(state.file.name, name), raw)
+            raw = raws.get(name) or raws.get(name.partition(",")[0])  # of a bundle on a line: the line
+            self._intake.report.refuse(FORMAT, refusal.complaint(state.file.name, name), raw or state.file.path)
 
     def _whom(self, got: Extracted) -> tuple[np.ndarray, dict[int, Verdict]]:
         """(the subject of each record, 0 where refused; the refusals)."""
@@ -158,6 +158,9 @@ class Settling:
                 verdicts[record] = verdict
             else:
                 last[key] = Known(new, is_of_this_run=True)
+        refused = {record for record, verdict in verdicts.items() if isinstance(verdict, Refusal)}
+        stays = sum(each.row.rank != WITHDRAWN for record, each in known.items() if record in refused)
+        self._intake.report.note(KNOWN_STAYS, stays)
         used = np.ones(len(rows), bool)
         used[list(verdicts)] = False
         self._versions.index.enter(rows[used])

@@ -34,6 +34,7 @@ class Batch:
     def __init__(self, reading: Reading, rows: Rows) -> None:
         self.reading, self.part, self.intake, self.rows = reading, reading.part, reading.intake, rows
         self.open_rows: Mask = np.ones(len(rows), np.bool_)
+        self.refused_rows: Mask = np.zeros(len(rows), np.bool_)
         self.refused: list[tuple[int, str]] = []  # (place in rows.files, label)
         self._texts: dict[str, Coded] = {}
         self._times: dict[Time, Times] = {}
@@ -291,7 +292,7 @@ class Batch:
     def _refuse_row(self, row: int, refusal: Refusal) -> None:
         if not self.open_rows[row]:
             return
-        self.open_rows[row] = False
+        self.open_rows[row], self.refused_rows[row] = False, True
         self._report(int(self.rows.file[row]), self.label(row), refusal, self.rows.raw(row))
 
     def _refuse_broken(self, broken: Broken) -> None:

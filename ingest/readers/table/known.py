@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from ingest.delivery.sources import SourceFile
 from ingest.errors import InputError
-from ingest.intake import ALREADY, Intake
+from ingest.intake import ALREADY, KNOWN_STAYS, Intake
 from ingest.mapping.mapping import Table
 from ingest.readers.table.cells import as_text
 from ingest.readers.table.files import is_plain_text
@@ -130,13 +130,16 @@ class KeyedRows:
         self.intake.report.skip("table", ALREADY, int((~kept).sum()) - twice)
         return rows.where(kept), [key for key, keep in zip(keys, kept.tolist(), strict=True) if keep]
 
-    def enter(self, rows: Rows, keys: list[str], used: Mask) -> None:
+    def enter(self, rows: Rows, keys: list[str], used: Mask, refused: Mask) -> None:
         """The rows that were used; what they correct is taken back."""
         contents = self._digests(rows, self.part.needed)
         known = {key: value for key, (value, _) in self.intake.ledger.find("row", keys).items()}
         entries: dict[str, str] = {}
-        for place in np.flatnonzero(used).tolist():
+        for place in np.flatnonzero(used | refused).tolist():
             key, source = keys[place], rows.files[int(rows.file[place])].source
+            if refused[place]:
+                self.intake.report.note(KNOWN_STAYS, int(key in known))
+                continue
             if key in known:
                 _, _, label, earlier = known[key].split(_BETWEEN)
                 self.intake.retire(earlier, label, "corrected")

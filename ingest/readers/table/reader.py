@@ -131,7 +131,7 @@ class _Tables:
             batch = Batch(self.reading, rows)
             yield from batch.read()
             if self.keyed is not None:
-                self.keyed.enter(rows, keys, batch.open_rows)
+                self.keyed.enter(rows, keys, batch.open_rows, batch.refused_rows)
             for place, label in batch.refused:
                 self.files[rows.files[place]].refused.add(label)
         for progress in [each for each in self.files.values() if each.done]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ingest.mapping.mapping import Time
 from ingest.mapping.table import RELATIVE_UNITS, Span
-from ingest.meaning.times import midnights
+from ingest.meaning.times import has_time_of_day, midnights
 from ingest.readers.table.cells import as_numbers, as_text, coded, mask
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _formatted(text: "pd.Series[str]", pattern: str, zone: dt.tzinfo | None, mis
     has_zone = "%z" in pattern
     wall = pd.to_datetime(text, format=pattern, errors="coerce", utc=has_zone)
     parsed = wall.notna().to_numpy()
-    only_date = not any(code in pattern for code in ("%H", "%I", "%c", "%X", "%T", "%R"))
+    only_date = not has_time_of_day(pattern)
     unread = (~missing & ~parsed, f"a time as {pattern}")
     if only_date:
         days = wall.dt.tz_localize(None) if has_zone else wall

@@ -1,5 +1,6 @@
 """Images: real files to arrays, and files that are gone, broken or changed."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ import pytest
 from PIL import Image
 
 from ingest.align.image import fit_image, holds_8_bits
+from ingest.delivery.shown_names import mask
 from ingest.files import sha256_of
+from ingest.identity.bearing import bearing_of
+from ingest.identity.register import Claim, IdentityRegister
+from ingest.identity.store import NAME
 
 
 def file_row(subject: int, path: Path, **more: Any) -> dict[str, Any]:
@@ -99,3 +104,34 @@ def test_files_outside_the_window_or_future_are_never_opened(
     rows = [*people(), {**file_row(1, tmp_path / "ok.png"), "hours": 20}, {**file_row(1, tmp_path / "x"), "hours": 30}]
     report, _ = aligned(rows, task_of(xray(window_hours=window)))
     assert report.streams["xray"].refusals == ()
+
+
+def test_a_folder_named_by_a_bare_identifier_is_masked_in_what_is_refused(
+    tmp_path: Path, people: Any, task_of: Any, aligned: Any
+) -> None:
+    """FAULTS 37"""
+    register = IdentityRegister(tmp_path / "identities")
+    register.register([("ward", "2019")], Claim())
+    register.save()
+    (tmp_path / "2019").mkdir()
+    (tmp_path / "2019" / "0001.png").write_bytes(b"no image")
+    rows = [*people(), file_row(1, tmp_path / "2019" / "0001.png")]
+    bearing = bearing_of(tmp_path / "identities")
+    report, cohort = aligned(rows, task_of(xray()), bearing=bearing)
+    (line,) = report.streams["xray"].refusals
+    assert "/2019/" not in line
+    assert mask("2019") in line
+    assert "/2019/" not in (cohort.folder / "report.json").read_text()
+
+
+def test_what_cannot_be_asked_of_a_register_that_is_being_written_counts_as_borne(tmp_path: Path) -> None:
+    register = IdentityRegister(tmp_path)
+    register.stated_subject("ward", "Ann-7")
+    register.save()
+    register.close()
+    bearing = bearing_of(tmp_path)
+    assert bearing({"ann-7", "labs"}) == {"ann-7"}
+    writer = sqlite3.connect(tmp_path / NAME, isolation_level=None)
+    writer.execute("BEGIN EXCLUSIVE")
+    assert bearing({"ann-7", "labs"}) == {"ann-7", "labs"}
+    writer.close()

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import json
 import lzma
 import re
 import stat
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.account import quarantine
 from ingest.delivery.archive_streams import FREE_BYTES
 from ingest.delivery.sources import SourceFile, find_files
 from ingest.run import ingest
@@ -248,3 +250,23 @@ def test_a_damaged_archive_never_raises(
     (folder / f"x.{kind}").write_bytes(content)
     for file in find(folder):
         assert file.path.is_relative_to(folder.parent)
+
+
+@pytest.mark.parametrize("refused_members", [1, 3])
+def test_a_refused_archive_is_copied_once_into_quarantine(
+    workspace: Workspace, delivery: Path, refused_members: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tar_of({f"../{number}": b"x" for number in range(refused_members)})
+    (delivery / "outside.tar").write_bytes(outside)
+    cut = tar_of({"a": b"x" * 100_000}, "w:gz")[:-50]
+    (delivery / "cut.tar.gz").write_bytes(cut)
+    account = ingest(workspace, [delivery])
+    assert account.by_format["archive"].refused == refused_members + 1
+    folder = workspace.quarantine / account.run
+    kept = [json.loads(line) for line in (folder / "refused.jsonl").read_text().splitlines()]
+    assert {(folder / line["copy"]).read_bytes() for line in kept} == {outside, cut}
+    assert len(list((folder / "files").iterdir())) == 2
+    monkeypatch.setattr(quarantine, "MAX_COPIED_BYTES", len(cut) - 1)
+    account = ingest(workspace, [delivery / "cut.tar.gz"])
+    (line,) = (workspace.quarantine / account.run / "refused.jsonl").read_text().splitlines()
+    assert json.loads(line)["copy"] is None

@@ -1,5 +1,6 @@
 """Deliveries de-identified: records, tables, notes and pictures, and what may not be written."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ingest.privacy.keys import ISSUER, Keys
 from ingest.privacy.records import moved
 from ingest.privacy.run import deidentify
 from ingest.run import ingest
+from ingest.store import read_observations
 from ingest.workspace import Workspace
 
 KEYS = Keys.of_secret(b"a secret")
@@ -108,3 +110,32 @@ def test_it_is_safe_to_run_again_and_never_writes_where_it_should_not(
         with pytest.raises(InputError):
             deidentify(tmp_path / "in", out, KEYS)
     assert (tmp_path / "else" / "mine.txt").read_text() == "mine"
+
+
+def test_a_note_keeps_its_distance_from_a_table_s_row_across_a_change_of_the_clocks(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    source, zone = tmp_path / "in", "Europe/Berlin"
+    (source / "notes").mkdir(parents=True)
+    first = dt.datetime(2026, 1, 1, 2, 30)  # noqa: DTZ001 - a wall clock
+    clocks = [f"{first + dt.timedelta(days=day):%d.%m.%Y %H:%M}" for day in range(365)]
+    clocks.remove("29.03.2026 02:30")
+    clocks.remove("25.10.2026 02:30")
+    (source / "stays.csv").write_text("mrn,at,lactate,said,picture\n" + "".join(f"17,{at},1.5,,\n" for at in clocks))
+    for at in clocks:
+        (source / "notes" / f"17-{at.replace(':', '').replace(' ', 'T')}.txt").write_text("stable")
+    (source / "notes" / "17-29.03.2026T0230.txt").write_text("at an hour that was left out")
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(
+        MAPPING.replace(r"(?P<time>\d+)", "(?P<time>.+)").replace('format: "%Y%m%d"', 'format: "%d.%m.%YT%H%M"')
+    )
+    report = deidentify(source, tmp_path / "out", KEYS, mapping=mapping, timezone=zone)
+    assert report.reasons["refused"] == {
+        "time: expected a time that happens once, got one that the clocks repeat or leave out": 1
+    }
+    account = ingest(workspace, [tmp_path / "out"], mapping=tmp_path / "out" / "mapping.yaml", timezone=zone)
+    assert account.total.refused == 0, account.refusals[:3]
+    rows = read_observations(workspace).to_pylist()
+    times = {code: sorted(row["time"] for row in rows if row["code"] == code) for code in ("LETTER", "LAB//lactate")}
+    assert len(times["LETTER"]) == len(clocks)
+    assert times["LETTER"] == times["LAB//lactate"]

@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from ingest.account.reconciliation import Reconciliation
+from ingest.meaning.times import DATE_NOTE
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace
@@ -52,6 +53,13 @@ def test_a_name_that_does_not_fit_and_a_text_that_is_none_are_refused(
     account = take(workspace, delivery, PART)
     assert (account.total.used, account.total.refused) == (2, 3)
     assert {complaint.field for complaint in account.refusals} == {"file name", "", "time"}
+
+
+def test_a_note_of_a_date_is_known_from_the_end_of_its_day(workspace: Workspace, delivery: Path, notes: Path) -> None:
+    account = take(workspace, delivery, PART, "Europe/Berlin")
+    row = read_observations(workspace).sort_by("time").to_pylist()[0]
+    assert (row["time"], row["available_time"]) == (dt.datetime(2026, 2, 28, 23), dt.datetime(2026, 3, 1, 23))  # noqa: DTZ001
+    assert account.notes == {DATE_NOTE: 2}
 
 
 def test_a_time_of_day_needs_a_zone(workspace: Workspace, delivery: Path, notes: Path) -> None:

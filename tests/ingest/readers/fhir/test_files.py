@@ -37,6 +37,18 @@ def test_bundles_of_every_kind_are_their_entries(ward: Any, patient: Make, obser
     assert ward.row(RATE)["source_record"] == "entry 1"
 
 
+@pytest.mark.parametrize("option", [0, orjson.OPT_INDENT_2])
+def test_a_list_of_resources_is_read_as_a_bundle_of_them(
+    ward: Any, patient: Make, observation: Make, option: int
+) -> None:
+    resources = [observation(), patient(), observation("o2", about="p7"), "no resource"]
+    (ward.delivery / "all.json").write_bytes(orjson.dumps(resources, option=option))
+    account = ingest(ward.workspace, [ward.delivery])
+    assert (account.total.seen, account.total.used, account.total.refused) == (4, 2, 2)
+    assert ward.row(RATE)["source_record"] == "entry 1"
+    assert {complaint.record for complaint in account.refusals} == {"entry 3", "entry 4"}
+
+
 def test_a_bundle_on_a_line_is_its_entries(ward: Any, patient: Make, observation: Make) -> None:
     account = ward.take(
         bundle("searchset", observation()), bundle("searchset", patient(), observation("o2", about="p7"))

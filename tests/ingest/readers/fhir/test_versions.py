@@ -7,7 +7,9 @@ import orjson
 import pytest
 
 from ingest.account.ledger import retired_records
+from ingest.intake import KNOWN_STAYS
 from ingest.readers.fhir.versions import OLDER, STAYS_FINAL, STAYS_WITHDRAWN
+from serve.options import vocabulary
 
 Make = Callable[..., dict[str, Any]]
 RATE = "LOINC//8867-4"
@@ -34,6 +36,15 @@ def test_a_corrected_result_replaces_the_one_of_an_earlier_delivery(  # FAULTS 1
     assert account.notes["record replaced by a better version of it"] == 1
     retired = retired_records(ward.workspace.ingests, ward.workspace.observations)
     assert [(record, why) for _, record, why, _ in retired] == [("line 2", "corrected")]
+
+
+def test_a_correction_that_is_refused_is_told_with_what_stays(ward: Any, patient: Make, observation: Make) -> None:
+    ward.take(patient(), observation(value=80.0), vocabulary=vocabulary())
+    wrong = [observation(value=8000.0, status="corrected"), observation("o2", value=8000.0)]
+    account = ward.take(*wrong, name="later.ndjson", vocabulary=vocabulary())
+    assert account.total.refused == 2
+    assert account.notes == {KNOWN_STAYS: 1}
+    assert rate(ward) == 80
 
 
 def test_a_preliminary_result_after_the_final_one_is_skipped(  # FAULTS 13

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.account.reconciliation import Reconciliation
 from ingest.errors import InputError
+from ingest.intake import KNOWN_STAYS
 from ingest.run import ingest
 from ingest.store import read_observations
 from ingest.workspace import Workspace, create_workspace
@@ -117,3 +118,12 @@ def test_rows_of_one_key_in_one_table_count_once_and_the_last_holds(
     account = take("who,id,v\n1,a,11\n1,a,10\n2,b,21\n", key=["id"])
     assert (account.total.used, account.skip_reasons) == (2, {"already ingested": 1})
     assert values() == [10.0, 21.0], "the last row of a key holds, also where an earlier delivery had it so"
+
+
+def test_a_correction_that_is_refused_is_told_with_what_stays(take: Take, values: Callable[[], list[float]]) -> None:
+    key = {"key": ["who"]}
+    take("who,v\n1,10\n2,20\n", **key)
+    account = take("who,v\n1,ten\n2,30\n3,x\n", **key)
+    assert (account.total.used, account.total.refused) == (1, 2)
+    assert account.notes == {KNOWN_STAYS: 1}
+    assert values() == [10.0, 30.0]

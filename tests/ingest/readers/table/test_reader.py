@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ingest.account.reconciliation import Reconciliation
+from ingest.catalogue import read_catalogue
 from ingest.errors import InputError
 from ingest.run import ingest
 from ingest.store import read_observations
@@ -191,6 +192,21 @@ def test_an_asset_is_named_by_a_template(tables: Tables, write_picture: Callable
     assert account.by_format["image"].to_json() == {"in": 3, "used": 1, "refused": 0, "skipped": 2}
     image = next(row for row in tables.rows if row["code"] == "IMAGE")
     assert (image["asset"], image["source_record"]) == (str(path), "row 1")
+
+
+def test_an_asset_of_a_row_that_is_refused_for_another_column_is_not_used(
+    tables: Tables, write_picture: Callable[[Path], Path]
+) -> None:
+    tables.part["columns"] = [{"code": "IMAGE", "asset": "{image}.jpg"}, AGE]
+    used, both, refused = (write_picture(tables.delivery / f"{name}.jpg") for name in ("used", "both", "refused"))
+    account = tables.take("who,age,image\n1,50,used\n2,old,refused\n3,old,both\n4,60,both\n")
+    assert account.by_format["table"].to_json() == {"in": 4, "used": 2, "refused": 2, "skipped": 0}
+    assert account.by_format["image"].to_json() == {"in": 3, "used": 2, "refused": 0, "skipped": 1}
+    assert account.skip_reasons == {"image that no record names": 1}
+    assert set(read_catalogue(tables.workspace.images)["asset"].to_pylist()) == {str(used), str(both)}
+    mended = tables.take("who,age,image\n1,50,used\n2,40,refused\n3,old,both\n4,60,both\n")
+    assert mended.by_format["image"].to_json() == {"in": 3, "used": 3, "refused": 0, "skipped": 0}
+    assert str(refused) in read_catalogue(tables.workspace.images)["asset"].to_pylist()
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../secret", "..%2fsecret"])

@@ -6,6 +6,7 @@ what else a record holds (encounters, problems, procedures, prescriptions, blood
 
 import json
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -58,28 +59,32 @@ def measure(folder: Path | None = None) -> dict[str, object]:
     return found
 
 
-def compare(source: Path, *, repeats: int = 3, vocabulary: Vocabulary = EMPTY) -> dict[str, object]:
+def compare(source: Path, *, repeats: int = 5, vocabulary: Vocabulary = EMPTY) -> dict[str, object]:
     """Seconds of parsing alone (orjson, one core) and of reading to observation batches, by one process and by as many
-    as reading takes; each the best of `repeats`. ratio: reading's speed as a share of parsing's."""
+    as reading takes. ratio: reading's speed as a share of parsing's, parsed just before and just after: the machine's
+    own speed changes from minute to minute. Each the median of `repeats`."""
     files = [path for path in sorted(source.rglob("*.ndjson")) if fhir.accepts(SourceFile(path, source))]
-    parsing, alone, reading = [], [], []
+    turns: list[dict[str, float]] = []
     rows = 0
     with tempfile.TemporaryDirectory() as scratch:
+        before = _seconds_of_parsing(files)
         for turn in range(repeats):
-            parsing.append(_seconds_of_parsing(files))
-            seconds, rows = _seconds_of_reading(files, source, Path(scratch) / f"a{turn}", vocabulary, processes=1)
-            alone.append(seconds)
-            seconds, _ = _seconds_of_reading(files, source, Path(scratch) / f"b{turn}", vocabulary, processes=None)
-            reading.append(seconds)
-    return {
-        "megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1),
-        "observations": rows,
-        "parse_seconds": round(min(parsing), 3),
-        "read_one_process_seconds": round(min(alone), 3),
-        "read_seconds": round(min(reading), 3),
-        "ratio_one_process": round(min(parsing) / min(alone), 3),
-        "ratio": round(min(parsing) / min(reading), 3),
-    }
+            alone, rows = _seconds_of_reading(files, source, Path(scratch) / f"a{turn}", vocabulary, processes=1)
+            between = _seconds_of_parsing(files)
+            reading, _ = _seconds_of_reading(files, source, Path(scratch) / f"b{turn}", vocabulary, processes=None)
+            after = _seconds_of_parsing(files)
+            turns.append(
+                {
+                    "parse_seconds": (before + between + after) / 3,
+                    "read_one_process_seconds": alone,
+                    "read_seconds": reading,
+                    "ratio_one_process": (before + between) / 2 / alone,
+                    "ratio": (between + after) / 2 / reading,
+                }
+            )
+            before = after
+    middle = {name: round(statistics.median(turn[name] for turn in turns), 3) for name in turns[0]}
+    return {"megabytes": round(sum(path.stat().st_size for path in files) / 1e6, 1), "observations": rows, **middle}
 
 
 def write_export(folder: Path, name: str, lines: int) -> Path:

@@ -8,7 +8,7 @@ import hashlib
 import re
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -122,11 +122,18 @@ class Digests:
 
     def keys(self, kind: str, identifiers: Iterable[str]) -> np.ndarray:
         """(N,) of ids of a type, within the issuer; never 0."""
-        started = self._id.copy()
-        started.update(f"{kind}/".encode("utf-8", "surrogatepass"))
-        begin, digests = started.copy, []
-        for identifier in identifiers:
-            digest = begin()
+        return self.keys_of(repeat(kind), identifiers)
+
+    def keys_of(self, kinds: Iterable[str], identifiers: Iterable[str]) -> np.ndarray:
+        """(N,) of ids, each of its own type."""
+        begin: dict[str, Callable[[], hashlib.blake2b]] = {}
+        digests = []
+        for kind, identifier in zip(kinds, identifiers, strict=False):  # one kind may be repeated without end
+            if kind not in begin:
+                started = self._id.copy()
+                started.update(f"{kind}/".encode("utf-8", "surrogatepass"))
+                begin[kind] = started.copy
+            digest = begin[kind]()
             digest.update(identifier.encode("utf-8", "surrogatepass"))
             digests.append(digest.digest())
         return np.asarray(np.maximum(np.frombuffer(b"".join(digests), "<u8"), 1))
@@ -180,16 +187,11 @@ class _Extractor:
     def take_events(self, found: Events) -> None:
         """Events that were read quickly: they are numbered after those Observations, before all other records."""
         first = len(self._quick_rows)
-        keys = np.zeros(len(found.numbers), np.uint64)
-        kinds = np.array(found.kinds, object)
-        for kind in dict.fromkeys(found.kinds):
-            of_kind = np.flatnonzero(kinds == kind)
-            keys[of_kind] = self._digests.keys(kind, [found.identifiers[place] for place in of_kind.tolist()])
-            if kind in BY_PATIENT:
-                self._by_patient.update((first + of_kind).tolist())
+        keys = self._digests.keys_of(found.kinds, found.identifiers)
         rows = self._enter_quick(keys, found.numbers, found.lines, found.subjects)
-        if found.stated:
-            rows["updated"], rows["number"] = zip(*found.stated, strict=True)
+        for place, (updated, number) in found.stated.items():
+            rows["updated"][place], rows["number"][place] = updated, number
+        self._by_patient.update(first + place for place, kind in enumerate(found.kinds) if kind in BY_PATIENT)
         self._columns.take_events(found)
 
     def _enter_quick(

@@ -20,7 +20,7 @@ from ingest.readers.fhir.values import Node, kind_of
 Place = tuple[int, int]  # of a record in its file: line and entry, each from 1; 0 where it is in none
 Raw = bytes | Node | None  # a line, an entry or resource, or None: beyond the bounds
 LINE_SUFFIXES = {".ndjson", ".jsonl"}
-CHUNK_BYTES = 1 * 1024 * 1024  # what is made of a chunk takes ten times that
+CHUNK_BYTES = 2 * 1024 * 1024  # what is made of a chunk takes ten times that
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_BUNDLE_BYTES = 128 * 1024 * 1024  # a bundle is held as a whole: some ten times that
 MAX_INFLATED_RATIO = 200  # ndjson shrinks to a tenth or twentieth; a bomb to a thousandth

@@ -29,6 +29,7 @@ ROW = np.dtype(
 )
 _COUNT, _KEYS, _ROWS = "fhir-blocks", "fhir-keys", "fhir-rows"  # kinds of the ledger's entries
 _BLOCK_ROWS = 20_000
+_FEW = 256  # fewer rows wait for others; more are a block of their own, which is quicker
 _KEPT_BLOCKS = 8
 _MASK = 0xFFFFFFFF
 
@@ -100,7 +101,7 @@ class RecordIndex:
     def enter(self, rows: np.ndarray) -> None:
         """What is now known of these records; rows of one key one after the other count as the last of them."""
         rows = rows[rows["key"] != 0]
-        if len(rows) >= _BLOCK_ROWS // 10:
+        if len(rows) >= _FEW:
             self._keep(rows)
             return
         self._waiting.update((row[0], Row._make(row)) for row in rows.tolist())

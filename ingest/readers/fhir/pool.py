@@ -16,7 +16,7 @@ from ingest.readers.fhir.files import Chunk
 
 PROCESSES: int | None = None  # how many extract, this one among them; None: one per core, where it is worth it
 WORTH_BYTES = 40_000_000  # of all files together; a process takes a second or two to start
-AHEAD = 2  # chunks that a worker has: one that it works on, and the next
+AHEAD = 4  # chunks that a worker has: one that it works on, and the next ones
 _PROGRAM = f"import sys; sys.path[:] = {{}}; from {__name__} import serve; serve()"
 _FRUGAL = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "1"}  # what is free goes back to the system
 _GONE = (OSError, EOFError, pickle.UnpicklingError)  # what talking to a process that was killed raises

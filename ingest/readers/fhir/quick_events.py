@@ -5,9 +5,10 @@ one number; those of several numbers, or of a code, are here, too. It gives what
 the two); a record that is anything else is left to the full way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import compress
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,14 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.account.quarantine import Refusal
-from ingest.readers.fhir.index import NOT_STATED
 from ingest.readers.fhir.values import LARGEST_FLOAT32, PREFIXES, UCUM, last_part
 from ingest.readers.fhir.versions import stated_version
 
 Resource = Any  # parsed JSON: what is not of the expected shape raises one of `_ODD`
 _ODD = (LookupError, TypeError, AttributeError, ValueError, Refusal)
 _MOMENT = r"^[12]\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
-_UNSTATED = (NOT_STATED, -1)
 _DONE = frozenset({"active", "completed", "finished", "in-progress", "on-hold", "stopped", "discharged", "ended"})
 
 
@@ -44,7 +43,7 @@ class Events(NamedTuple):
     kinds: Sequence[str]
     identifiers: Sequence[str]
     subjects: Sequence[str]
-    stated: Sequence[tuple[int, int]]  # lastUpdated, versionId, as ROW has them
+    stated: Mapping[int, tuple[int, int]]  # place -> lastUpdated, versionId, as ROW has them
     owners: np.ndarray  # (rows,) int64
     codes: Sequence[str]
     times: np.ndarray  # (rows,) int64 microseconds since 1970, UTC
@@ -55,14 +54,14 @@ class Events(NamedTuple):
 
 
 _NONE = np.zeros(0, np.int64)
-NO_EVENTS = Events((), (), (), (), (), (), _NONE, (), _NONE, _NONE, (), (), ())
+NO_EVENTS = Events((), (), (), (), (), MappingProxyType({}), _NONE, (), _NONE, _NONE, (), (), ())
 
 
 class EventLines:
     """Gathers the events among the lines of a chunk."""
 
     def __init__(self) -> None:
-        self._records: list[tuple[int, bytes, str, str, str, tuple[int, int]]] = []
+        self._records: list[tuple[int, bytes, str, str, str, tuple[int, int] | None]] = []
         self._owners: list[int] = []
         self._rows: list[EventRow] = []
 
@@ -82,7 +81,7 @@ class EventLines:
             ):  # fmt: skip
                 return False
             rows = shape(resource)
-            stated = _UNSTATED
+            stated = None
             if meta and (type(meta) is not dict or "lastUpdated" in meta or "versionId" in meta):
                 stated = stated_version(resource)[1:]
         except _ODD:
@@ -114,15 +113,20 @@ class EventLines:
         early[1:] |= np.array(after, bool)[1:] & (start[1:] < start[:-1])
         plain[owners[early]] = False
         columns = owners, codes, start, np.maximum(start, released), values, texts, units
-        if plain.all():
-            return Events._make([*zip(*self._records, strict=True), *columns]), []
         others = [self._records[at][:2] for at in np.flatnonzero(~plain).tolist()]
-        if not plain.any():
+        records, some = self._records, columns
+        if others:
+            records, kept = list(compress(self._records, plain.tolist())), plain[owners]
+            some = tuple(_where(kept, each) for each in columns)
+            some = ((np.cumsum(plain) - 1)[some[0]], *some[1:])
+        if not records:
             return NO_EVENTS, others
-        records = zip(*compress(self._records, plain.tolist()), strict=True)
-        kept = plain[owners]
-        some = [each[kept] if isinstance(each, np.ndarray) else list(compress(each, kept.tolist())) for each in columns]
-        return Events._make([*records, (np.cumsum(plain) - 1)[some[0]], *some[1:]]), others
+        *about, stated = zip(*records, strict=True)
+        return Events._make([*about, {at: each for at, each in enumerate(stated) if each is not None}, *some]), others
+
+
+def _where(kept: np.ndarray, column: Any) -> Any:
+    return column[kept] if isinstance(column, np.ndarray) else list(compress(column, kept.tolist()))
 
 
 def _row(

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-BLOCK_BYTES = 2 * 1024 * 1024
+BLOCK_BYTES = 4 * 1024 * 1024
 MAX_ROW_BYTES = 32 * 1024 * 1024
 MAX_RATIO = 250  # of a compressed table; text of real tables comes to 40 at most, a bomb to 1,000
 FREE_BYTES = 64 * 1024 * 1024  # decompressed, before the ratio counts

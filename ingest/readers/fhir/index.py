@@ -64,6 +64,7 @@ class RecordIndex:
         self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # (keys in order, the block of each), ever smaller
         self._recent: OrderedDict[int, np.ndarray] = OrderedDict()
         self._waiting: dict[int, Row] = {}  # rows that are in no block yet
+        self._open: list[np.ndarray] = []  # the rows of the last block, which is not full yet: older ones first
         for block in range(self._blocks):
             text = ledger.earlier(_KEYS, str(block))
             assert text is not None, "the ledger keeps all of a run or nothing"
@@ -106,26 +107,37 @@ class RecordIndex:
             return
         self._waiting.update((row[0], Row._make(row)) for row in rows.tolist())
         if len(self._waiting) >= _BLOCK_ROWS:
-            self.flush()
+            self._keep_waiting()
 
     def flush(self) -> None:
         """Hand everything to the ledger."""
+        self._keep_waiting()
+        if self._open:
+            self._close_block()
+
+    def _keep_waiting(self) -> None:
         if self._waiting:
             rows = np.array(list(self._waiting.values()), ROW)
             self._waiting.clear()
             self._keep(rows)
 
     def _keep(self, rows: np.ndarray) -> None:
-        """Make a block of rows. What waits is older than they are, so it goes first."""
-        self.flush()
+        """Add rows to the open block. What waits is older than they are, so it goes first."""
+        self._keep_waiting()
         rows = rows[np.argsort(rows["key"], kind="stable")]
-        block, self._blocks = self._blocks, self._blocks + 1
+        self._open.append(rows)
+        self._add_level(rows["key"], self._blocks)
+        if sum(map(len, self._open)) >= _BLOCK_ROWS:
+            self._close_block()
+
+    def _close_block(self) -> None:
+        rows, block = self._rows(self._blocks), self._blocks
+        self._open, self._blocks = [], block + 1
         # At once, since what waits in the ledger waits in memory.
         self._ledger.enter_all(_KEYS, {str(block): base64.b64encode(rows["key"].tobytes()).decode()})
         self._ledger.enter_all(_ROWS, {str(block): base64.b64encode(rows.tobytes()).decode()})
         self._ledger.enter_all(_COUNT, {"n": str(self._blocks)})
         self._remember(block, rows)
-        self._add_level(rows["key"], block)
 
     def _add_level(self, keys: np.ndarray, block: int) -> None:
         """Add a block's keys. Levels are merged so that each is at least twice as long as the next: few to search."""
@@ -140,6 +152,10 @@ class RecordIndex:
         self._levels.append((keys, blocks))
 
     def _rows(self, block: int) -> np.ndarray:
+        if block == self._blocks:
+            rows = np.concatenate(self._open)
+            self._open = [rows[np.argsort(rows["key"], kind="stable")]]  # of one key, the newer row comes last
+            return self._open[0]
         if block not in self._recent:
             text = self._ledger.either(_ROWS, str(block))
             assert text is not None, "keys and rows are entered together"

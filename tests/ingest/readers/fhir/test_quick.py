@@ -76,6 +76,17 @@ def account(found: Extracted) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def changed_line(resource: dict[str, Any], changes: list[tuple[tuple[str, ...], Any]]) -> bytes:
+    """A resource with other values at these paths, as a line."""
+    made = copy.deepcopy(resource)
+    for path, value in changes:
+        node = made
+        for key in path[:-1]:
+            node = node.get(key) if isinstance(node.get(key), dict) else {}
+        node[path[-1]] = copy.deepcopy(value)
+    return orjson.dumps(made)
+
+
 def test_the_plain_one_is_read_quickly() -> None:
     others: list[int] = []
     found = read_quickly([orjson.dumps(PLAIN), b"{}"], 1, lambda number, line, resource: others.append(number))
@@ -87,13 +98,7 @@ def test_the_plain_one_is_read_quickly() -> None:
 def test_quick_and_full_reading_agree(changes: list[list[tuple[tuple[str, ...], Any]]]) -> None:
     lines = []
     for number, changed in enumerate(changes):
-        made = copy.deepcopy(PLAIN) | {"id": f"o{number}"}
-        for path, value in changed:
-            node = made
-            for key in path[:-1]:
-                node = node.get(key) if isinstance(node.get(key), dict) else {}
-            node[path[-1]] = copy.deepcopy(value)
-        lines.append(orjson.dumps(made))
+        lines.append(changed_line(PLAIN | {"id": f"o{number}"}, changed))
     quick, full = both(lines)
     assert account(quick) == account(full)
 
@@ -177,13 +182,7 @@ def test_quick_and_full_reading_of_events_agree(
 ) -> None:
     lines = [orjson.dumps(PLAIN)]
     for number, (sample, changed) in enumerate(changes):
-        made = copy.deepcopy(sample) | {"id": f"e{number}"}
-        for path, value in changed:
-            node = made
-            for key in path[:-1]:
-                node = node.get(key) if isinstance(node.get(key), dict) else {}
-            node[path[-1]] = copy.deepcopy(value)
-        lines.append(orjson.dumps(made))
+        lines.append(changed_line(sample | {"id": f"e{number}"}, changed))
     quick, full = both(lines)
     assert account(quick) == account(full)
 

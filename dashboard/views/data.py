@@ -105,7 +105,10 @@ def _cohort(report: dict[str, Any]) -> None:
         }
         for name, stream in streams.items()
     ]
-    data_table(pd.DataFrame(rows), hide_index=True)
+    shown = pd.DataFrame(rows)
+    if not any(stream.get("noted") for stream in streams.values()):
+        shown = shown.drop(columns="Of those used")
+    data_table(shown, hide_index=True)
 
 
 page()

@@ -25,8 +25,11 @@ def data_table(frame: pd.DataFrame, **options: Any) -> Any:
     """A table as `st.dataframe` shows it, whose own download as CSV no spreadsheet takes for formulas. (FAULTS 34)
 
     What somebody wrote in a comment, or a source in a code, is downloaded as it is shown: with an apostrophe before it
-    where it would be a formula.
+    where it would be a formula. Whole numbers stand with separators, as they do in the text around.
     """
+    whole = [name for name, column in frame.items() if pd.api.types.is_integer_dtype(column)]
+    counts = {str(name): st.column_config.NumberColumn(format="localized") for name in whole}
+    options["column_config"] = {**counts, **options.get("column_config", {})}
     return st.dataframe(neutral(frame), **options)
 
 

@@ -3,11 +3,12 @@
 import datetime as dt
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.errors import ModelError
+from models.database import open_database
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS alias_changes (
@@ -78,11 +79,5 @@ def rollback(database: Path, task: str, reason: str = "rolled back") -> str:
 
 @contextmanager
 def _connected(database: Path) -> Iterator[sqlite3.Connection]:
-    connection = sqlite3.connect(database, timeout=30)
-    try:
-        with connection:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute(SCHEMA)
-            yield connection
-    finally:
-        connection.close()
+    with closing(open_database(database, SCHEMA)) as connection, connection:
+        yield connection

@@ -1,13 +1,13 @@
 """What reviewers said of scored cases: agree or override, with a comment. Kept in the database, never changed."""
 
 import datetime as dt
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ingest.errors import InputError
+from models.database import open_database
 
 Verdict = Literal["agree", "override"]
 
@@ -62,7 +62,7 @@ def add_review(
         raise InputError("review", case_id, "own_risk", expected="a risk from 0 to 1", got=f"{own_risk}")
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     review = Review(task, case_id, model_version, reviewer, verdict, risk, own_risk, comment.strip(), now)
-    with closing(_connect(database)) as connection, connection:
+    with closing(open_database(database, SCHEMA)) as connection, connection:
         marks = ", ".join("?" * 9)
         connection.execute(f"INSERT INTO reviews ({COLUMNS}) VALUES ({marks})", tuple(vars(review).values()))  # noqa: S608  # both are constants
     return review
@@ -72,16 +72,9 @@ def reviews(database: Path, task: str, case_id: str | None = None) -> list[Revie
     """The reviews of a task or of one of its cases, oldest first."""
     if not database.is_file():
         return []
-    with closing(_connect(database)) as connection, connection:
+    with closing(open_database(database, SCHEMA)) as connection, connection:
         rows = connection.execute(
             f"SELECT {COLUMNS} FROM reviews WHERE task = ? AND (? IS NULL OR case_id = ?) ORDER BY id",  # noqa: S608
             (task, case_id, case_id),
         ).fetchall()
     return [Review(*row) for row in rows]
-
-
-def _connect(database: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(database, timeout=30)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(SCHEMA)
-    return connection

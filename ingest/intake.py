@@ -50,12 +50,11 @@ class Intake:
         enters the file in `assets`.
         """
         path = inside(file, reference, field_name)
-        target = SourceFile(path, file.root)
         if path not in self._checked:
+            target = SourceFile(path, file.root)
             check_asset(target, field_name)
-        check_named(path, subject, self.identity, issuer, field_name)
-        if path not in self._checked:
             self._checked[path] = target.sha256
+        check_named(path, subject, self.identity, issuer, field_name)
         return str(path), self._checked[path]
 
 

@@ -1,14 +1,11 @@
 """Aliases of model versions, such as *champion*, in the workspace's database, with every change they ever had."""
 
 import datetime as dt
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.errors import ModelError
-from models.database import open_database
+from models.database import opened
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS alias_changes (
@@ -33,7 +30,7 @@ class AliasChange:
 
 def set_alias(database: Path, task: str, version: str, reason: str, *, alias: str = "champion") -> None:
     """Let the alias mean this version from now on; what it meant before stays in its history."""
-    with _connected(database) as connection:
+    with opened(database, SCHEMA) as connection:
         connection.execute(
             "INSERT INTO alias_changes (task, alias, version, reason, changed_at) VALUES (?, ?, ?, ?, ?)",
             (task, alias, version, reason, dt.datetime.now(dt.UTC).isoformat(timespec="seconds")),
@@ -44,7 +41,7 @@ def history(database: Path, task: str, *, alias: str = "champion") -> list[Alias
     """What the alias has meant, oldest first."""
     if not database.is_file():
         return []
-    with _connected(database) as connection:
+    with opened(database, SCHEMA) as connection:
         rows = connection.execute(
             "SELECT version, reason, changed_at FROM alias_changes WHERE task = ? AND alias = ? ORDER BY id",
             (task, alias),
@@ -75,9 +72,3 @@ def rollback(database: Path, task: str, reason: str = "rolled back") -> str:
         raise ModelError(f"task {task}: expected an earlier champion to go back to, found none")
     set_alias(database, task, line[-2], reason if reason.startswith("rolled back") else f"rolled back: {reason}")
     return line[-2]
-
-
-@contextmanager
-def _connected(database: Path) -> Iterator[sqlite3.Connection]:
-    with closing(open_database(database, SCHEMA)) as connection, connection:
-        yield connection

@@ -2,21 +2,21 @@
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 PATIENCE_SECONDS = 30.0
 
 
-def open_database(path: Path, schema: str) -> sqlite3.Connection:
-    """A connection whose writers wait for each other, with `schema` applied. Close it after use."""
-    connection = sqlite3.connect(path, timeout=PATIENCE_SECONDS)
-    try:
+@contextmanager
+def opened(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
+    """A connection for one transaction, with `schema` applied. Those who write wait for each other."""
+    with closing(sqlite3.connect(path, timeout=PATIENCE_SECONDS)) as connection:
         _write_ahead(connection)
-        connection.execute(schema)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        with connection:
+            connection.execute(schema)
+            yield connection
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -1,13 +1,12 @@
 """What reviewers said of scored cases: agree or override, with a comment. Kept in the database, never changed."""
 
 import datetime as dt
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ingest.errors import InputError
-from models.database import open_database
+from models.database import opened
 
 Verdict = Literal["agree", "override"]
 
@@ -62,7 +61,7 @@ def add_review(
         raise InputError("review", case_id, "own_risk", expected="a risk from 0 to 1", got=f"{own_risk}")
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     review = Review(task, case_id, model_version, reviewer, verdict, risk, own_risk, comment.strip(), now)
-    with closing(open_database(database, SCHEMA)) as connection, connection:
+    with opened(database, SCHEMA) as connection:
         marks = ", ".join("?" * 9)
         connection.execute(f"INSERT INTO reviews ({COLUMNS}) VALUES ({marks})", tuple(vars(review).values()))  # noqa: S608  # both are constants
     return review
@@ -72,7 +71,7 @@ def reviews(database: Path, task: str, case_id: str | None = None) -> list[Revie
     """The reviews of a task or of one of its cases, oldest first."""
     if not database.is_file():
         return []
-    with closing(open_database(database, SCHEMA)) as connection, connection:
+    with opened(database, SCHEMA) as connection:
         rows = connection.execute(
             f"SELECT {COLUMNS} FROM reviews WHERE task = ? AND (? IS NULL OR case_id = ?) ORDER BY id",  # noqa: S608
             (task, case_id, case_id),

@@ -54,17 +54,15 @@ class FactColumns:
         Records are numbered with the quick ones before all others. Those that are wrong still have their rows.
         """
         problems: dict[int, Parts] = {}
-        columns = [pa.array(values, field.type) for values, field in zip(self._columns, FACTS, strict=True)]
-        records = np.array(self._records, np.int64)
-        if self._quick.numbers:
-            quick = _quick_columns(self._quick, context, problems)
-            columns = [pa.concat_arrays([one, two]) for one, two in zip(columns, quick, strict=True)]
-            records = np.concatenate([records + len(self._quick.numbers), np.arange(len(self._quick.numbers))])
-        if self._events.numbers:
-            columns = [pa.concat_arrays([one, two]) for one, two in zip(columns, _of_events(self._events), strict=True)]
-            before = np.where(records < len(self._quick.numbers), records, records + len(self._events.numbers))
-            records = np.concatenate([before, self._events.owners + len(self._quick.numbers)])
-        batch = pa.RecordBatch.from_arrays(columns, schema=FACTS)
+        quick, events = len(self._quick.numbers), len(self._events.numbers)
+        groups = [[pa.array(values, field.type) for values, field in zip(self._columns, FACTS, strict=True)]]
+        if quick:
+            groups.append(_quick_columns(self._quick, context, problems))
+        if events:
+            groups.append(_of_events(self._events))
+        batch = pa.RecordBatch.from_arrays(list(map(pa.concat_arrays, zip(*groups, strict=True))), schema=FACTS)
+        own = np.array(self._records, np.int64)
+        records = np.concatenate([own + quick + events, np.arange(quick), self._events.owners + quick])
         if vocabulary is not EMPTY:
             batch = _judged(batch, records, vocabulary, context, problems)
         return batch, records, problems

@@ -178,39 +178,30 @@ class _Extractor:
 
     def take_quick(self, found: QuickLines) -> None:
         """Observations that were read quickly: they are numbered before all other records."""
-        keys = self._digests.keys("Observation", found.identifiers)
-        rows = self._enter_quick(keys, found.numbers, found.lines, found.subjects)
-        for place, (updated, number) in found.stated.items():
-            rows["updated"][place], rows["number"][place] = updated, number
+        self._enter_quick(found, self._digests.keys("Observation", found.identifiers))
         self._columns.take_quick(found)
 
     def take_events(self, found: Events) -> None:
         """Events that were read quickly: they are numbered after those Observations, before all other records."""
         first = len(self._quick_rows)
-        keys = self._digests.keys_of(found.kinds, found.identifiers)
-        rows = self._enter_quick(keys, found.numbers, found.lines, found.subjects)
-        for place, (updated, number) in found.stated.items():
-            rows["updated"][place], rows["number"][place] = updated, number
+        self._enter_quick(found, self._digests.keys_of(found.kinds, found.identifiers))
         self._by_patient.update(first + place for place, kind in enumerate(found.kinds) if kind in BY_PATIENT)
         self._columns.take_events(found)
 
-    def _enter_quick(
-        self, keys: np.ndarray, numbers: Sequence[int], lines: Sequence[bytes], subjects: Sequence[str]
-    ) -> np.ndarray:
-        """Count records that were read quickly, and enter whom they are about. Their rows may still be changed."""
-        out = self._out
-        first, end = len(self._quick_rows), len(self._quick_rows) + len(keys)
+    def _enter_quick(self, found: QuickLines | Events, keys: np.ndarray) -> None:
+        """Count records that were read quickly, and enter them and whom they are about. keys (N,): of their ids."""
+        out, rows = self._out, np.zeros(len(keys), ROW)
         out.seen += len(keys)
         out.filled += len(keys)
-        self._quick_rows = np.concatenate([self._quick_rows, np.zeros(len(keys), ROW)])
-        rows = self._quick_rows[first:end]
-        rows["key"], rows["content"] = keys, self._digests.contents(lines)
-        rows["line"], rows["source"], rows["rank"] = numbers, self._setting.source, STATED
+        rows["key"], rows["content"] = keys, self._digests.contents(found.lines)
+        rows["line"], rows["source"], rows["rank"] = found.numbers, self._setting.source, STATED
         rows["updated"], rows["number"] = NOT_STATED, -1
-        for about in dict.fromkeys(subjects):
+        for place, (updated, number) in found.stated.items():
+            rows["updated"][place], rows["number"][place] = updated, number
+        self._quick_rows = np.concatenate([self._quick_rows, rows])
+        for about in dict.fromkeys(found.subjects):
             out.abouts.setdefault(about, len(out.abouts))
-        self._quick_whom.extend(map(out.abouts.__getitem__, subjects))
-        return rows
+        self._quick_whom.extend(map(out.abouts.__getitem__, found.subjects))
 
     def take_line(self, number: int, line: bytes, resource: object) -> None:
         """A line that was not read quickly, and what it parses to if it does."""

@@ -124,9 +124,8 @@ class RecordIndex:
     def _keep(self, rows: np.ndarray) -> None:
         """Add rows to the open block. What waits is older than they are, so it goes first."""
         self._keep_waiting()
-        rows = rows[np.argsort(rows["key"], kind="stable")]
         self._open.append(rows)
-        self._add_level(rows["key"], self._blocks)
+        self._add_level(np.sort(rows["key"]), self._blocks)
         if sum(map(len, self._open)) >= _BLOCK_ROWS:
             self._close_block()
 

@@ -52,25 +52,27 @@ def read_quickly(lines: list[bytes], first: int, otherwise: Callable[[int, bytes
         plain: object = False
         try:
             resource = loads(line)
-            if "valueQuantity" not in resource:  # asked, since a KeyError for every other line would cost more
-                otherwise(number, line, resource)
-                continue
-            quantity, time, issued = resource["valueQuantity"], resource["effectiveDateTime"], resource.get("issued")
-            value, unit, identifier = quantity["value"], quantity["code"], resource["id"]
-            coding, subject, meta = resource["code"]["coding"][0], resource["subject"], resource.get("meta")
-            code, prefix, about = coding["code"], prefixes[coding["system"]], subject["reference"]
-            plain = (
-                resource["resourceType"] == "Observation" and resource["status"] == "final"
-                and quantity["system"] == UCUM and "comparator" not in quantity and "type" not in subject
-                and not ("component" in resource or "docStatus" in resource or "verificationStatus" in resource
-                         or "focus" in resource or "modifierExtension" in resource)
-                and (type(value) is float or type(value) is int) and -largest <= value <= largest
-                and type(unit) is type(code) is type(time) is type(identifier) is type(about) is str
-                and unit and code and identifier and time and about[:8] == "Patient/"
-                and (issued is None or type(issued) is str) and (meta is None or type(meta) is dict)
-            )  # fmt: skip
-            if plain and meta is not None and ("lastUpdated" in meta or "versionId" in meta):
-                stated[len(numbers)] = stated_version(resource)[1:]
+            if "valueQuantity" in resource:  # asked, since a KeyError for every other line would cost more
+                quantity, time, issued = (
+                    resource["valueQuantity"],
+                    resource["effectiveDateTime"],
+                    resource.get("issued"),
+                )
+                value, unit, identifier = quantity["value"], quantity["code"], resource["id"]
+                coding, subject, meta = resource["code"]["coding"][0], resource["subject"], resource.get("meta")
+                code, prefix, about = coding["code"], prefixes[coding["system"]], subject["reference"]
+                plain = (
+                    resource["resourceType"] == "Observation" and resource["status"] == "final"
+                    and quantity["system"] == UCUM and "comparator" not in quantity and "type" not in subject
+                    and not ("component" in resource or "docStatus" in resource or "verificationStatus" in resource
+                             or "focus" in resource or "modifierExtension" in resource)
+                    and (type(value) is float or type(value) is int) and -largest <= value <= largest
+                    and type(unit) is type(code) is type(time) is type(identifier) is type(about) is str
+                    and unit and code and identifier and time and about[:8] == "Patient/"
+                    and (issued is None or type(issued) is str) and (meta is None or type(meta) is dict)
+                )  # fmt: skip
+                if plain and meta is not None and ("lastUpdated" in meta or "versionId" in meta):
+                    stated[len(numbers)] = stated_version(resource)[1:]
         except (LookupError, TypeError, AttributeError, ValueError, Refusal):  # ValueError: it does not parse
             plain = False
         if not plain:

@@ -34,7 +34,7 @@ from models.evaluate.calibration_curve import calibration_error, ece, floors
 from models.evaluate.metrics import auroc, brier, calibration_slope, measure
 from models.network import build_network
 from models.score import predict_rows
-from models.train import TrainingOutcome, train
+from models.training.train import TrainingOutcome, train
 from serve.commands.evaluate import read_truth
 from serve.options import find_task
 

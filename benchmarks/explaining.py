@@ -28,10 +28,10 @@ from ingest.cohort import Cohort, open_cohort
 from ingest.notes.tokenizer import load_tokenizer
 from ingest.statistics import Statistics, StreamStatistics
 from ingest.task import AudioStream, ImageStream, SeriesStream, TableStream, Task, TextStream, load_task
-from models.calibrate import Calibration
 from models.config import model_config
 from models.network import build_network
 from models.prediction import Predictor
+from models.trust.calibrate import Calibration
 
 TASK = Path(__file__).parent.parent / "clinical" / "tasks" / "deterioration.yaml"
 WORDS = "patient seen on round no fever more short of breath than before walking to the bath eats well plan continue"

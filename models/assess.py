@@ -8,14 +8,14 @@ import numpy as np
 from ingest.cohort import Cohort, presence_pattern
 from ingest.errors import ModelError
 from models import store
-from models.baselines import train_gradient_boosting
 from models.evaluate.evaluation import evaluate
 from models.evaluate.metrics import check_outcomes
 from models.evaluate.results import Evaluation
 from models.features import with_frozen_features
+from models.flat.boosting import train_gradient_boosting
 from models.prediction import Predictor
 from models.score import check_fits, predict_rows
-from models.train import train
+from models.training.train import train
 
 Step = Callable[[str], None]
 

@@ -9,10 +9,10 @@ import torch
 from ingest.batch import Batch
 from ingest.statistics import Statistics
 from ingest.task import Task
-from models.calibrate import Calibration
 from models.config import ModelConfig
 from models.encoders.tokens import Tokens
 from models.network import Network
+from models.trust.calibrate import Calibration
 
 INTERVAL_Z = 1.6449  # 90 %
 

@@ -14,9 +14,9 @@ from models.evaluate.bootstrap import draw_resamples, paired_difference
 from models.evaluate.metrics import Measure, auroc, brier, check_outcomes, log_loss
 from models.features import with_frozen_features
 from models.prediction import Predictor
-from models.run import Epoch
 from models.score import check_fits, predict_rows
-from models.train import train
+from models.training.run import Epoch
+from models.training.train import train
 
 # The measure, whether more is better, and by how much a challenger may be worse and still count as "not worse".
 GATE: tuple[tuple[Measure, bool, float], ...] = ((auroc, True, 0.005), (log_loss, False, 0.005), (brier, False, 0.002))

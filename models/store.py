@@ -22,11 +22,11 @@ from ingest.errors import ModelError
 from ingest.files import replacing_folder, sha256_of, write_json
 from ingest.statistics import Statistics
 from ingest.task import parse_task
-from models.calibrate import Calibration
-from models.card import model_card
 from models.config import ModelConfig
+from models.evaluate.card import model_card
 from models.prediction import Predictor
-from models.train import TrainingOutcome
+from models.training.train import TrainingOutcome
+from models.trust.calibrate import Calibration
 
 FILES = (
     "model.safetensors", "config.json", "statistics.json", "calibration.json", "training.json", "metrics.json",

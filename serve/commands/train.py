@@ -10,7 +10,7 @@ from serve.options import DEFAULT_WORKSPACE, SeedOption, TaskOption, WorkspaceOp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models.run import Epoch
+    from models.training.run import Epoch
 
 
 def train(
@@ -41,7 +41,7 @@ def run_train(
     from ingest.workspace import open_workspace
     from models import aliases, store
     from models.config import model_config
-    from models.train import train as fit
+    from models.training.train import train as fit
     from serve.console import progress, say
     from serve.options import task_name
 

@@ -16,10 +16,10 @@ from explain.kept import write_explanation
 from ingest.cohort import Cohort
 from ingest.statistics import Statistics
 from ingest.workspace import create_workspace
-from models.calibrate import Calibration
 from models.config import model_config
 from models.network import build_network
 from models.prediction import Predictor
+from models.trust.calibrate import Calibration
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanations.md"
 

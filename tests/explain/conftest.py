@@ -8,10 +8,10 @@ import torch
 
 from ingest.cohort import Cohort
 from ingest.statistics import Statistics
-from models.calibrate import Calibration
 from models.config import model_config
 from models.network import build_network
 from models.prediction import Predictor
+from models.trust.calibrate import Calibration
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import torch
 from ingest.cohort import Cohort
 from models.config import ModelConfig, model_config
 from models.network import Network, build_network
-from models.train import TrainingOutcome, train
-from models.weights import seeded
+from models.training.train import TrainingOutcome, train
+from models.training.weights import seeded
 
 TINY: Mapping[str, Any] = {"width": 16, "members": 2, "fusion": {"heads": 2}}
 BRIEF: Mapping[str, Any] = {"alone_epochs": 1, "epochs": 1, "warmup_epochs": 0}

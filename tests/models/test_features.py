@@ -16,8 +16,8 @@ from models.encoders.image import ImageEncoder
 from models.features import feature_key, with_frozen_features
 from models.network import Network, build_network
 from models.score import predict_rows
-from models.train import train
-from models.weights import seeded
+from models.training.train import train
+from models.training.weights import seeded
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from ingest.errors import TaskError
 from models.config import ModelConfig
 from models.encoders.tokens import Tokens
 from models.fusions import FUSIONS
-from models.losses import member_loss
 from models.network import Network, build_network
+from models.training.losses import member_loss
 
 CASES = 16
 

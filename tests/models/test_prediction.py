@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from ingest.batch import Batch
 from ingest.cohort import Cohort
-from models.calibrate import Calibration
 from models.prediction import INTERVAL_Z, Predictor, expit
 from models.score import predict_rows
-from models.train import TrainingOutcome
+from models.training.train import TrainingOutcome
+from models.trust.calibrate import Calibration
 
 
 @pytest.fixture(scope="module")

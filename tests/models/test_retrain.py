@@ -19,8 +19,8 @@ from models.network import build_network
 from models.prediction import Predictor
 from models.retrain import challenge, compare
 from models.score import predict_rows
-from models.train import TrainingOutcome, train
-from models.weights import seeded
+from models.training.train import TrainingOutcome, train
+from models.training.weights import seeded
 
 TASK = "deterioration-small"
 

@@ -13,7 +13,7 @@ from ingest.cohort import Cohort
 from ingest.errors import ModelError
 from models import score as scoring
 from models.score import check_fits, predict_rows, score
-from models.train import TrainingOutcome
+from models.training.train import TrainingOutcome
 
 COLUMNS = ["case_id", "subject_id", "index_time", "split", "target", "risk", "risk_low", "risk_high", "logit",
            "logit_std", "model_version", "pattern", "has_record", "has_vitals", "has_labs", "has_xray", "has_notes",

@@ -15,7 +15,7 @@ from ingest.errors import ModelError
 from ingest.files import sha256_of
 from models import store
 from models.score import predict_rows
-from models.train import TrainingOutcome
+from models.training.train import TrainingOutcome
 
 
 @pytest.fixture

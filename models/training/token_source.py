@@ -7,9 +7,9 @@ import torch
 
 from ingest.cohort import Cohort
 from models.encoders.tokens import Tokens, concatenate
-from models.losses import hide_elements
 from models.network import Network
-from models.weights import seeded
+from models.training.losses import hide_elements
+from models.training.weights import seeded
 
 DRAWS = 4  # with elements hidden at random, beside one with all of them
 KEPT_AT_MOST = 20_000  # cases whose tokens are kept in memory

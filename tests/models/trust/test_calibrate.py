@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.calibrate import Calibration, fit_calibration
 from models.evaluate.metrics import EvaluationError, OneClassError
+from models.trust.calibrate import Calibration, fit_calibration
 
 
 def drawn(n: int, seed: int, scale: float, shift: float) -> tuple[np.ndarray, np.ndarray]:

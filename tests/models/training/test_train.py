@@ -10,11 +10,11 @@ import torch
 
 from ingest.cohort import Cohort
 from ingest.errors import TaskError
-from models.calibrate import fit_calibration
 from models.config import ModelConfig
-from models.run import Epoch
 from models.score import predict_rows
-from models.train import TrainingOutcome, train
+from models.training.run import Epoch
+from models.training.train import TrainingOutcome, train
+from models.trust.calibrate import fit_calibration
 
 SOME = ("record", "vitals", "notes")
 

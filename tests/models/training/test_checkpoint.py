@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ingest.errors import ModelError
-from models.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from models.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 
 
 def test_what_is_kept_comes_back(tmp_path: Path) -> None:

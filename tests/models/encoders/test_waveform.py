@@ -15,7 +15,7 @@ from ingest.observations import ObservationColumns
 from ingest.task import parse_task
 from models.config import model_config
 from models.score import predict_rows
-from models.train import train
+from models.training.train import train
 
 LEADS, RATE, SECONDS, CASES = ("I", "II", "V5"), 250, 6, 300
 ADMITTED = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ingest.batch import Batch, Stream
 from ingest.cohort import Cohort
-from models.losses import alone_loss, hide_elements, member_loss
 from models.network import Network
-from models.weights import seeded
+from models.training.losses import alone_loss, hide_elements, member_loss
+from models.training.weights import seeded
 
 STREAMS = ("record", "vitals", "labs", "xray", "notes", "sound")
 

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.cohort import Cohort, open_cohort
 from ingest.errors import TaskError
-from models.train import train
+from models.training.train import train
 
 
 def test_training_refuses_windows_that_tell_the_outcome(

@@ -17,7 +17,7 @@ from models.config import EncoderConfig
 from models.encoders import build_encoder
 from models.encoders.image import IMAGE_NETWORKS, ImageEncoder, jitter
 from models.encoders.tokens import Tokens
-from models.weights import seeded
+from models.training.weights import seeded
 
 WIDTH = 16
 TOKENS = {"record": 3, "vitals": 3, "labs": 2, "xray": 1, "notes": 2, "sound": 2}

@@ -10,13 +10,13 @@ from ingest.align.windows import check_windows
 from ingest.cohort import Cohort
 from ingest.errors import TaskError
 from ingest.statistics import Statistics
-from models.calibrate import Calibration, fit_calibration
 from models.config import ModelConfig
 from models.evaluate.metrics import OneClassError
 from models.network import Network, build_network
 from models.prediction import Predictor
-from models.run import Epoch, Run, mean_logits
 from models.score import predict_rows
+from models.training.run import Epoch, Run, mean_logits
+from models.trust.calibrate import Calibration, fit_calibration
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from models.config import FusionConfig
 from models.encoders.tokens import Tokens
 from models.fusions import FUSIONS
-from models.weights import seeded
+from models.training.weights import seeded
 
 BATCH, WIDTH, MEMBERS = 7, 16, 3
 SIZES = (4, 1, 2)  # tokens of each stream

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ingest.cohort import Cohort, StreamArrays
-from models import flat
-from models.baselines import train_gradient_boosting
 from models.evaluate.metrics import OneClassError, auroc, measure
-from models.flat import bag_of_tokens, fit_flat, flat_features
+from models.flat import features as flat
+from models.flat.boosting import train_gradient_boosting
+from models.flat.features import bag_of_tokens, fit_flat, flat_features
 
 MakeCohort = Callable[..., Cohort]
 

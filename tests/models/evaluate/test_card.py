@@ -7,8 +7,8 @@ import pytest
 
 from ingest.cohort import Cohort
 from models.assess import assess
-from models.card import model_card
-from models.train import TrainingOutcome
+from models.evaluate.card import model_card
+from models.training.train import TrainingOutcome
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ from torch import nn
 
 from ingest.cohort import Cohort
 from ingest.statistics import Statistics
-from models.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from models.config import ModelConfig, TrainingConfig
 from models.features import with_frozen_features
-from models.losses import AloneLoss, TogetherLoss
 from models.network import Network, build_network
-from models.token_source import TokenSource
-from models.weights import follow, seeded, swapped
+from models.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
+from models.training.losses import AloneLoss, TogetherLoss
+from models.training.token_source import TokenSource
+from models.training.weights import follow, seeded, swapped
 
 EVALUATION_BATCH = 256
 Phase = Literal["alone", "together"]

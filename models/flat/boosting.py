@@ -11,7 +11,7 @@ import numpy as np
 
 from ingest.cohort import Cohort
 from models.evaluate.metrics import check_outcomes
-from models.flat import FlatFeatures, fit_flat
+from models.flat.features import FlatFeatures, fit_flat
 
 FOLDS = 3
 MOST_TREES = 200

@@ -1,0 +1,1 @@
+"""Trust: how far a prediction may be believed, and when to say nothing."""

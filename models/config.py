@@ -18,16 +18,20 @@ class Value(BaseModel):
 class EncoderConfig(Value):
     """How one stream becomes tokens.
 
-    network: for images `resnet10`, `resnet18`, `densenet121`, `efficientnet-b0` (MONAI, trained here) or
-    `efficientnet-lite0` (ImageNet weights from an installed package); for text `words` (small, trained here) or
-    `transformer` with `path`, the folder of a local transformers model. frozen: the network's weights stay as they
-    are and its features are computed once and kept beside the cohort.
+    network: a name from the encoder registry of the stream's kind (docs/models.md lists them). path: of weights to begin
+    with: a safetensors file for images, the folder of a local transformers model for text. frozen: the network's
+    weights stay as they are and its features are computed once and kept beside the cohort. lora_rank: with a value
+    above 0 the pretrained weights stay as they are and low-rank updates of this rank are learnt beside them. layers,
+    heads: of the small networks that are trained here; None is the network's own choice.
     """
 
     network: str = "default"
     path: str | None = None
     frozen: bool = False
+    lora_rank: int = Field(default=0, ge=0)
     augment: bool = True
+    layers: int | None = Field(default=None, ge=1, le=12)
+    heads: int = Field(default=4, ge=1)
 
 
 class FusionConfig(Value):

@@ -80,8 +80,7 @@ def _encode(predictor: Predictor, stream: Stream, name: str, keep: torch.Tensor)
         stream.observed.expand(n, *stream.observed.shape[1:]),
         stream.hours.expand(n, -1),
     )
-    encoded: Tokens = predictor.network.encoders[name](copies.masked(keep))
-    return encoded
+    return predictor.network.encode_stream(name, copies.masked(keep))
 
 
 def _over_contexts(
@@ -94,7 +93,7 @@ def _over_contexts(
 ) -> np.ndarray:
     """(n,) float64: the weighted sum over contexts of the log-odds with each of n versions of one stream."""
     n = len(encoded.values)
-    widened = {k: Tokens(t.values.expand(n, -1, -1), t.present.expand(n, -1)) for k, t in tokens.items()}
+    widened = {k: t.expand(n) for k, t in tokens.items()}
     widened[name] = encoded
     total = np.zeros(n)
     for context in contexts:

@@ -44,7 +44,7 @@ def coalition_worth(predictor: Predictor, tokens: Mapping[str, Tokens]) -> np.nd
             some = rows[start : start + FUSED_AT_ONCE]
             index = torch.as_tensor(some, device=predictor.device)
             worth[some, code] = worth_of(
-                predictor, {name: Tokens(t.values[index], t.present[index]) for name, t in tokens.items()}, kept
+                predictor, {name: t.rows(index) for name, t in tokens.items()}, kept
             )
     codes = np.arange(worth.shape[1])
     return np.take_along_axis(worth, codes[None] & has[:, None], 1)
@@ -53,19 +53,15 @@ def coalition_worth(predictor: Predictor, tokens: Mapping[str, Tokens]) -> np.nd
 def worth_of(predictor: Predictor, tokens: Mapping[str, Tokens], kept: list[str]) -> np.ndarray:
     """(n,) float64: the log-odds of n cases with only the streams in `kept`.
 
-    The tokens of the others are cut to one absent token, because absent tokens change nothing but cost time.
+    The tokens of the others are absent ones.
     """
-    shown = {name: t if name in kept else _absent(t) for name, t in tokens.items()}
+    shown = {name: t if name in kept else t.absent() for name, t in tokens.items()}
     return predictor.logits(shown).cpu().numpy()
 
 
 def coalition_name(names: list[str]) -> str:
     """How a coalition is called in `Explanation.coalitions`: "record+xray", or "" for none."""
     return "+".join(names)
-
-
-def _absent(tokens: Tokens) -> Tokens:
-    return Tokens(tokens.values[:, :1], torch.zeros_like(tokens.present[:, :1]))
 
 
 def _explanation(

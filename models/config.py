@@ -18,7 +18,7 @@ class Value(BaseModel):
 class EncoderConfig(Value):
     """How one stream becomes tokens.
 
-    network: a name from the encoder registry of the stream's kind (docs/models.md lists them). path: of weights to begin
+    network: a name from the registry of the stream's kind (docs/encoders.md lists them). path: of weights to begin
     with: a safetensors file for images, the folder of a local transformers model for text. frozen: the network's
     weights stay as they are and its features are computed once and kept beside the cohort. lora_rank: with a value
     above 0 the pretrained weights stay as they are and low-rank updates of this rank are learnt beside them. layers,
@@ -35,11 +35,22 @@ class EncoderConfig(Value):
 
 
 class FusionConfig(Value):
-    """How the tokens of all present streams become one vector per member."""
+    """How the tokens of all present streams become one vector per member.
+
+    kind: a name from the fusion registry (docs/fusions.md). layers: of attention, joint, cross-attention, bottleneck,
+    dense and graph. heads: of attention, joint, cross-attention and bottleneck. bottlenecks: how many tokens all
+    streams share, of bottleneck. rank: of the products of bilinear. growth: what each layer of dense adds.
+    sinkhorn_steps: of correspondence; 0 is plain soft assignment. experts: how many networks experts routes to.
+    """
 
     kind: str = "attention"
     layers: int = Field(default=1, ge=1, le=12)
     heads: int = Field(default=4, ge=1)
+    bottlenecks: int = Field(default=4, ge=1, le=64)
+    rank: int = Field(default=16, ge=1, le=512)
+    growth: int = Field(default=32, ge=1, le=512)
+    sinkhorn_steps: int = Field(default=5, ge=0, le=100)
+    experts: int = Field(default=4, ge=2, le=64)
 
 
 class TrainingConfig(Value):
@@ -68,6 +79,8 @@ class ModelConfig(Value):
     width: int = Field(default=48, ge=8)
     dropout: float = Field(default=0.2, ge=0, lt=1)
     members: int = Field(default=8, ge=1)  # bagged heads, whose spread is the model's uncertainty
+    evidence: Literal["weighed", "sum", "mean", "none"] = "weighed"  # of single streams, beside the fusion
+    trees: bool = True  # boosted trees on flat columns have their say beside the network, as far as they help
     fusion: FusionConfig = FusionConfig()
     training: TrainingConfig = TrainingConfig()
     encoders: Mapping[str, EncoderConfig] = Field(default_factory=dict)

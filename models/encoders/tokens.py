@@ -6,22 +6,45 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+NO_COLUMNS = torch.zeros(0, 0, dtype=torch.float64)
+
 
 @dataclass(frozen=True)
 class Tokens:
-    """values (B, K, D) float, present (B, K) bool; where absent, values are 0 and mean nothing."""
+    """values (B, K, D) float, present (B, K) bool; where absent, values are 0 and mean nothing.
+
+    columns (B, P) float64: the stream summed up for an expert that reads columns (`models.flat`), NaN where absent;
+    P is 0 where there is no such expert.
+    """
 
     values: torch.Tensor
     present: torch.Tensor
+    columns: torch.Tensor = NO_COLUMNS
+
+    def __post_init__(self) -> None:
+        if self.columns is NO_COLUMNS:
+            none = self.values.new_zeros(len(self.values), 0, dtype=torch.float64)
+            object.__setattr__(self, "columns", none)
 
     def keep(self, mask: torch.Tensor) -> "Tokens":
-        """The same tokens where mask (B,) or (B, K) allows."""
-        mask = mask if mask.ndim == 2 else mask[:, None]
-        return Tokens(self.values, self.present & mask)
+        """The same tokens where mask (B,) bool allows."""
+        return Tokens(self.values, self.present & mask[:, None], torch.where(mask[:, None], self.columns, torch.nan))
 
     def rows(self, index: torch.Tensor) -> "Tokens":
         """The cases at `index` (long)."""
-        return Tokens(self.values[index], self.present[index])
+        return Tokens(self.values[index], self.present[index], self.columns[index])
+
+    def expand(self, cases: int) -> "Tokens":
+        """One case, as often as that."""
+        return Tokens(self.values.expand(cases, -1, -1), self.present.expand(cases, -1), self.columns.expand(cases, -1))
+
+    def absent(self) -> "Tokens":
+        """The stream of nobody, cut to one token, because absent tokens change nothing but cost time."""
+        return Tokens(
+            self.values[:, :1],
+            torch.zeros_like(self.present[:, :1]),
+            torch.full_like(self.columns, torch.nan),
+        )
 
     def mean(self) -> torch.Tensor:
         """(B, D): the mean of the present tokens, 0 where there is none."""
@@ -81,4 +104,8 @@ class SumPool(nn.Module):
 
 def concatenate(parts: Sequence[Tokens]) -> Tokens:
     """The cases of all parts, in order."""
-    return Tokens(torch.cat([p.values for p in parts]), torch.cat([p.present for p in parts]))
+    return Tokens(
+        torch.cat([p.values for p in parts]),
+        torch.cat([p.present for p in parts]),
+        torch.cat([p.columns for p in parts]),
+    )

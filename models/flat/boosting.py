@@ -53,12 +53,22 @@ def train_gradient_boosting(cohort: Cohort, seed: int) -> GradientBoosting:
     features = fit_flat(cohort, rows, seed)
     columns, names = features.columns(cohort, rows)
     subjects = cohort.index["subject_id"].to_numpy()[rows]
+    size, loss = choose_size(columns, target, subjects, seed)
+    known = _known(columns)
+    fitted = HistGradientBoostingClassifier(**COMMON, **size, random_state=seed).fit(columns[:, known], target)
+    return GradientBoosting(features, fitted, tuple(names), known, {**COMMON, **size}, loss)
+
+
+def choose_size(
+    columns: np.ndarray, target: np.ndarray, subjects: np.ndarray, seed: int
+) -> tuple[dict[str, Any], float]:
+    """How large and how many trees, and the log loss of that in grouped cross-validation.
+
+    columns (n, P), target (n,) the class as a whole number.
+    """
     losses = np.stack([_log_losses(columns, target, subjects, setting, seed) for setting in SETTINGS])
     best, trees = np.unravel_index(losses.argmin(), losses.shape)
-    setting = {**COMMON, **SETTINGS[int(best)], "max_iter": int(trees) + 1}
-    known = _known(columns)
-    fitted = HistGradientBoostingClassifier(**setting, random_state=seed).fit(columns[:, known], target)
-    return GradientBoosting(features, fitted, tuple(names), known, setting, float(losses.min()))
+    return {**SETTINGS[int(best)], "max_iter": int(trees) + 1}, float(losses.min())
 
 
 def _known(columns: np.ndarray) -> np.ndarray:
@@ -73,17 +83,17 @@ def _log_losses(
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
-    total, cases = np.zeros(MOST_TREES), 0
+    total, cases, classes = np.zeros(MOST_TREES), 0, np.unique(target)
     folds = StratifiedGroupKFold(_folds(target, subjects), shuffle=True, random_state=seed)
     for fit, held in folds.split(columns, target, subjects):
-        if len(np.unique(target[fit])) < 2:
+        if len(np.unique(target[fit])) < len(classes):
             continue
         model = HistGradientBoostingClassifier(**COMMON, **setting, max_iter=MOST_TREES, random_state=seed)
         known = _known(columns[fit])
         model.fit(columns[fit][:, known], target[fit])
         y = target[held]
         for tree, risks in enumerate(model.staged_predict_proba(columns[held][:, known])):
-            chosen = np.clip(np.where(y == 1, risks[:, 1], risks[:, 0]), 1e-9, 1)
+            chosen = np.clip(risks[np.arange(len(y)), np.searchsorted(classes, y)], 1e-9, 1)
             total[tree] -= np.log(chosen).sum()
         cases += len(held)
     return total / max(cases, 1)
@@ -91,5 +101,5 @@ def _log_losses(
 
 def _folds(target: np.ndarray, subjects: np.ndarray) -> int:
     """As many folds as there are subjects of the rarer class, from two to FOLDS."""
-    fewest = min(len(np.unique(subjects[target == label])) for label in (0, 1))
+    fewest = min(len(np.unique(subjects[target == label])) for label in np.unique(target))
     return max(2, min(FOLDS, fewest))

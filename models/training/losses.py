@@ -8,6 +8,7 @@ from torch import nn
 from ingest.batch import Batch, Stream
 from models.encoders.tokens import Tokens
 from models.network import Network
+from models.objectives import Objective
 
 
 class AloneLoss(nn.Module):
@@ -25,10 +26,10 @@ class AloneLoss(nn.Module):
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The sum over the streams in the batch of each one's mean loss over the cases that have it."""
-        total = batch.target.new_zeros(())
+        total = batch.outcome.new_zeros(())
         for name, stream in batch.streams.items():
             tokens = self.network.encoders[name](hide_elements(stream, self.element_mask))
-            total = total + alone_loss(self.network, name, tokens, batch.target)
+            total = total + alone_loss(self.network, name, tokens, batch.outcome)
         return total
 
 
@@ -44,28 +45,27 @@ class TogetherLoss(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, tokens: Mapping[str, Tokens], target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """tokens of B cases, target (B,), weight (B, members): how often each member's bootstrap drew the case."""
-        whole = member_loss(self.network.fuse(tokens), target, weight)
-        share = torch.rand(len(target), 1, device=weight.device)
-        keep = torch.rand(len(target), len(tokens), device=weight.device) < share
-        return whole + member_loss(self.network.fuse(tokens, keep), target, weight)
+    def forward(self, tokens: Mapping[str, Tokens], outcome: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """tokens of B cases, outcome (B, K), weight (B, members): how often each member's bootstrap drew the case."""
+        objective = self.network.meaning
+        whole = member_loss(objective, self.network.fuse(tokens), outcome, weight)
+        share = torch.rand(len(outcome), 1, device=weight.device)
+        keep = torch.rand(len(outcome), len(tokens), device=weight.device) < share
+        return whole + member_loss(objective, self.network.fuse(tokens, keep), outcome, weight)
 
 
-def alone_loss(network: Network, name: str, tokens: Tokens, target: torch.Tensor) -> torch.Tensor:
-    """The mean log-loss of one stream's own reading over the cases that have it."""
+def alone_loss(network: Network, name: str, tokens: Tokens, outcome: torch.Tensor) -> torch.Tensor:
+    """The mean loss of one stream's own reading over the cases that have it."""
     present = tokens.present.any(1)
-    losses = nn.functional.binary_cross_entropy_with_logits(
-        network.read_alone(name, tokens).float(), target, reduction="none"
-    )
+    losses = network.meaning.loss(network.read_alone(name, tokens).float(), outcome)
     return (losses * present).sum() / present.sum().clamp(min=1)
 
 
-def member_loss(logits: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """The weighted mean log-loss: logits (B, members), target (B,), weight (B, members)."""
-    losses = nn.functional.binary_cross_entropy_with_logits(
-        logits.float(), target[:, None].expand_as(logits), reduction="none"
-    )
+def member_loss(
+    objective: Objective, logits: torch.Tensor, outcome: torch.Tensor, weight: torch.Tensor
+) -> torch.Tensor:
+    """The weighted mean loss: logits (B, members, O), outcome (B, K), weight (B, members)."""
+    losses = objective.loss(logits.float(), outcome[:, None])
     return (losses * weight).sum() / weight.sum().clamp(min=1)
 
 

@@ -18,6 +18,7 @@ from ingest.cohort import Cohort
 from ingest.statistics import Statistics
 from models.config import ModelConfig, TrainingConfig
 from models.features import with_frozen_features
+from models.flat.expert import fit_share, grow
 from models.network import Network, build_network
 from models.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from models.training.losses import AloneLoss, TogetherLoss
@@ -72,19 +73,21 @@ class Run:
         self.config, self.statistics, self.splits, self.seed = config, statistics, splits, seed
         self.folder, self.on_epoch = folder, on_epoch or (lambda _: None)
         with seeded(seed):
-            self.network = build_network(config, statistics)
+            self.network = build_network(config, statistics, cohort.task)
+        self.network.fit_prior(torch.from_numpy(cohort.outcome[splits["train"]]))
         self.network.to(self.device)
         self.cohort = with_frozen_features(cohort, self.network, self.device, on_features)
         rng = np.random.default_rng(seed)
         # Each member sees its own bootstrap of the cases (Breiman 1996), as Poisson counts (Oza & Russell 2001).
         self.weight = torch.from_numpy(rng.poisson(1.0, (len(splits["train"]), config.members)).astype(np.float32))
-        self.target = torch.from_numpy(cohort.target[splits["validation"]]).double()
+        self.outcome = torch.from_numpy(cohort.outcome[splits["validation"]])
         self.history: list[Epoch] = []
         self.best: dict[str, Best] = {}
         self.best_state: State = {}
         self.average: State = {}
         self.alone_state: State = {}  # the encoders as the first phase left them
         self.tokens: dict[str, TokenSource] = {}
+        self.tree_size: Mapping[str, Any] | None = None
         self.origin = ""  # a digest of the weights that the run began with, where those were given
 
     def fit(self, start: nn.Module | None) -> None:
@@ -104,6 +107,35 @@ class Run:
             self.tokens = {split: self._token_source(split) for split in self.splits}
             self._phase("together", TogetherLoss(self.network), settings.epochs)
         self.network.eval()
+        if self.network.expert is not None:
+            self.tree_size = self.grow_trees(self.network, None)
+
+    def grow_trees(self, network: Network, size: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Give a trained network its trees, and let the validation cases say how much they count.
+
+        size: of trees and their number; chosen by cross-validation where it is None. Returns it, or None where a class
+        is missing among the cases, so that there are no trees.
+        """
+        expert = network.expert
+        assert expert is not None
+        expert.share.fill_(0)
+        rows, validation = (self._with_any(network, self.splits[split]) for split in ("train", "validation"))
+        if len(np.unique(self.cohort.outcome[rows, 0])) < max(2, expert.outputs) or not len(validation):
+            return None
+        mine, _ = mean_logits(network, self.cohort, validation, self.device)
+        weight = self.weight.numpy()[np.isin(self.splits["train"], rows)]
+        size = grow(expert, self.cohort, rows, weight, self.seed, size)
+        expert.share.fill_(1)
+        theirs, _ = mean_logits(network, self.cohort, validation, self.device)
+        network_logits, tree_logits = torch.from_numpy(mine), torch.from_numpy(theirs[:, : expert.outputs])
+        outcome = torch.from_numpy(self.cohort.outcome[validation]).double()
+        fit_share(expert, network.meaning, network_logits, tree_logits, outcome)
+        return size
+
+    def _with_any(self, network: Network, rows: np.ndarray) -> np.ndarray:
+        """The cases that have any stream of the network."""
+        columns = [self.cohort.stream_names.index(name) for name in network.stream_names]
+        return np.asarray(rows[self.cohort.present[rows][:, columns].any(1)])
 
     def _phase(self, phase: Phase, loss: nn.Module, epochs: int) -> None:
         optimizer = self._optimizer(phase)
@@ -170,8 +202,8 @@ class Run:
             return value
         tokens = self.tokens["train"].tokens(at, number)
         loss.train()
-        target = torch.from_numpy(self.cohort.target[self.splits["train"][at]]).to(self.device)
-        together: torch.Tensor = loss(tokens, target, self.weight[at].to(self.device))
+        outcome = torch.from_numpy(self.cohort.outcome[self.splits["train"][at]]).to(self.device)
+        together: torch.Tensor = loss(tokens, outcome, self.weight[at].to(self.device))
         return together
 
     def _batches(self, phase: Phase, number: int) -> Iterator[np.ndarray]:
@@ -192,7 +224,7 @@ class Run:
                     self.network.fuse(self.tokens["validation"].tokens(at, 0)).double().mean(1).cpu()
                     for at in np.array_split(np.arange(len(rows)), -(-len(rows) // EVALUATION_BATCH))
                 ]
-                return {"together": _log_loss(torch.cat(logits), self.target)}
+                return {"together": self._mean_loss(torch.cat(logits), self.outcome)}
             alone: dict[str, list[torch.Tensor]] = {name: [] for name in active}
             present: dict[str, list[torch.Tensor]] = {name: [] for name in active}
             for batch in self.cohort.batches(rows, EVALUATION_BATCH, list(active)):
@@ -201,7 +233,14 @@ class Run:
                     alone[name].append(self.network.read_alone(name, tokens).double().cpu())
                     present[name].append(tokens.present.any(1).cpu())
         here = {name: torch.cat(parts) for name, parts in present.items()}
-        return {name: _log_loss(torch.cat(alone[name])[here[name]], self.target[here[name]]) for name in active}
+        return {name: self._mean_loss(torch.cat(alone[name])[here[name]], self.outcome[here[name]]) for name in active}
+
+    def _mean_loss(self, logits: torch.Tensor, outcome: torch.Tensor) -> float:
+        """logits (n, O), outcome (n, K)."""
+        if len(outcome) == 0:
+            return math.log(2)  # nobody in the validation split has the stream: any epoch is as good
+        objective = self.network.meaning
+        return float(objective.loss(logits.to(self.device, torch.float32), outcome.to(self.device)).double().mean())
 
     def _moving(self) -> State:
         """What is averaged and kept: all that can change. Frozen backbones are left alone."""
@@ -265,7 +304,7 @@ class Run:
         digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
         for rows in self.splits.values():
             digest.update("\n".join(self.cohort.index["case_id"].to_numpy(str)[rows]).encode())
-            digest.update(self.cohort.target[rows].tobytes())
+            digest.update(self.cohort.outcome[rows].tobytes())
         return digest.hexdigest()
 
 
@@ -273,7 +312,7 @@ class Run:
 def mean_logits(
     network: Network, cohort: Cohort, rows: np.ndarray, device: torch.device
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) float64, the mean logits over the members, and (n,) bool, whether the case has any of the streams."""
+    """(n, O) float64, the mean logits over the members, and (n,) bool, whether the case has any of the streams."""
     network.eval()
     logits, present = [], []
     for batch in cohort.batches(rows, EVALUATION_BATCH, network.stream_names):
@@ -296,12 +335,6 @@ def _digest(state: State) -> str:
     for tensor in state.values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _log_loss(logits: torch.Tensor, target: torch.Tensor) -> float:
-    if len(target) == 0:
-        return math.log(2)  # nobody in the validation split has the stream: any epoch is as good
-    return float(nn.functional.binary_cross_entropy_with_logits(logits, target))
 
 
 def _fabric(settings: TrainingConfig) -> Any:

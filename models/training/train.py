@@ -16,7 +16,7 @@ from models.network import Network, build_network
 from models.prediction import Predictor
 from models.score import predict_rows
 from models.training.run import Epoch, Run, mean_logits
-from models.trust.calibrate import Calibration, fit_calibration
+from models.trust.logits import LogitCalibration, fit_logits
 
 
 @dataclass(frozen=True)
@@ -75,29 +75,36 @@ def train(
         alone={name: _alone(name, whole, run, splits["validation"]) for name in names} if len(names) > 1 else {},
         history=run.history,
         cases={split: len(rows) for split, rows in splits.items()},
-        events={split: int(cohort.target[rows].sum()) for split, rows in splits.items()},
+        events={split: int(np.nansum(cohort.target[rows])) for split, rows in splits.items()},
         seed=seed,
     )
 
 
 def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray) -> Predictor:
-    """The network of one stream as the first phase left it: with one stream and no fusion it is its evidence alone."""
+    """The network of one stream as the first phase left it, with trees of its own where the whole has any.
+
+    With one stream and no fusion it is its evidence alone.
+    """
     statistics = replace(whole.statistics, streams={name: whole.statistics.streams[name]})
-    network = build_network(whole.config, statistics).to(run.device).eval()
+    network = build_network(whole.config, statistics, whole.task).to(run.device).eval()
     mine = (f"encoders.{name}.", f"alone.{name}.")
     state = {k: v for k, v in run.alone_state.items() if k.startswith(mine)}
+    network.prior.copy_(run.network.prior)
     network.load_state_dict({**network.state_dict(), **state})
+    if network.expert is not None and run.tree_size is not None:
+        run.grow_trees(network, run.tree_size)
     try:
         calibration = _calibration(network, run, validation)
     except OneClassError:  # too few have the stream to calibrate it alone: its own log-odds stand as they are
-        calibration = Calibration()
+        calibration = LogitCalibration.identity(network.meaning)
     return replace(whole, version="v0001", statistics=statistics, network=network, calibration=calibration)
 
 
-def _calibration(network: Network, run: Run, validation: np.ndarray) -> Calibration:
+def _calibration(network: Network, run: Run, validation: np.ndarray) -> LogitCalibration:
     """Fitted on the validation cases that have at least one of the network's streams."""
     logits, present = mean_logits(network, run.cohort, validation, run.device)
-    return fit_calibration(logits[present], run.cohort.target[validation][present])
+    rows = validation[present]
+    return fit_logits(network.meaning, logits[present], run.cohort.outcome[rows], run.cohort.target[rows])
 
 
 def _absence_variance(predictor: Predictor, run: Run, validation: np.ndarray) -> dict[str, float]:
@@ -128,9 +135,9 @@ def _known(streams: Sequence[str], cohort: Cohort) -> list[str]:
 
 def _labelled(cohort: Cohort, split: str) -> np.ndarray:
     rows = cohort.rows(split)
-    rows = rows[~np.isnan(cohort.target[rows])]
-    events = int(cohort.target[rows].sum())
-    if events == 0 or events == len(rows):
+    rows = rows[cohort.known[rows]]
+    events, others = (int((cohort.target[rows] == value).sum()) for value in (1, 0))
+    if not events or not others:
         raise TaskError(
             f"task {cohort.task.name}: training needs both classes in the {split} split, "
             f"got {events} events in {len(rows)} cases"

@@ -49,6 +49,8 @@ class StreamColumns(nn.Module):
 
     def forward(self, stream: Stream) -> torch.Tensor:
         """(B, P)."""
+        if self.kind in ("text", "features") and not self.reduction.shape[1]:
+            return stream.hours.new_zeros(len(stream.hours), 0, dtype=torch.float64)
         if self.kind in ("text", "features"):
             found = (self.raw(stream) * self.weight - self.centre) @ self.reduction
         else:

@@ -18,7 +18,6 @@ from ingest.cohort import Cohort
 from ingest.statistics import Statistics
 from models.config import ModelConfig, TrainingConfig
 from models.features import with_frozen_features
-from models.flat.expert import fit_share, grow
 from models.network import Network, build_network
 from models.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from models.training.losses import AloneLoss, TogetherLoss
@@ -87,7 +86,6 @@ class Run:
         self.average: State = {}
         self.alone_state: State = {}  # the encoders as the first phase left them
         self.tokens: dict[str, TokenSource] = {}
-        self.tree_size: Mapping[str, Any] | None = None
         self.origin = ""  # a digest of the weights that the run began with, where those were given
 
     def fit(self, start: nn.Module | None) -> None:
@@ -107,35 +105,6 @@ class Run:
             self.tokens = {split: self._token_source(split) for split in self.splits}
             self._phase("together", TogetherLoss(self.network), settings.epochs)
         self.network.eval()
-        if self.network.expert is not None:
-            self.tree_size = self.grow_trees(self.network, None)
-
-    def grow_trees(self, network: Network, size: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-        """Give a trained network its trees, and let the validation cases say how much they count.
-
-        size: of trees and their number; chosen by cross-validation where it is None. Returns it, or None where a class
-        is missing among the cases, so that there are no trees.
-        """
-        expert = network.expert
-        assert expert is not None
-        expert.share.fill_(0)
-        rows, validation = (self._with_any(network, self.splits[split]) for split in ("train", "validation"))
-        if len(np.unique(self.cohort.outcome[rows, 0])) < max(2, expert.outputs) or not len(validation):
-            return None
-        mine, _ = mean_logits(network, self.cohort, validation, self.device)
-        weight = self.weight.numpy()[np.isin(self.splits["train"], rows)]
-        size = grow(expert, self.cohort, rows, weight, self.seed, size)
-        expert.share.fill_(1)
-        theirs, _ = mean_logits(network, self.cohort, validation, self.device)
-        network_logits, tree_logits = torch.from_numpy(mine), torch.from_numpy(theirs[:, : expert.outputs])
-        outcome = torch.from_numpy(self.cohort.outcome[validation]).double()
-        fit_share(expert, network.meaning, network_logits, tree_logits, outcome)
-        return size
-
-    def _with_any(self, network: Network, rows: np.ndarray) -> np.ndarray:
-        """The cases that have any stream of the network."""
-        columns = [self.cohort.stream_names.index(name) for name in network.stream_names]
-        return np.asarray(rows[self.cohort.present[rows][:, columns].any(1)])
 
     def _phase(self, phase: Phase, loss: nn.Module, epochs: int) -> None:
         optimizer = self._optimizer(phase)

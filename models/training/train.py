@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from models.evaluate.metrics import OneClassError
 from models.network import Network, build_network
 from models.prediction import Predictor
 from models.score import predict_rows
+from models.training.experts import fit_expert
 from models.training.run import Epoch, Run, mean_logits
 from models.trust.logits import LogitCalibration, fit_logits
 
@@ -60,6 +62,7 @@ def train(
     check_windows(cohort, np.concatenate(list(splits.values())))
     run = Run(cohort, config, statistics, splits, seed, run_folder, on_epoch, on_features)
     run.fit(start.network if start is not None else None)
+    size = fit_expert(run.network, run, None)
     whole = Predictor(
         version=version,
         task=cohort.task,
@@ -72,7 +75,7 @@ def train(
     whole = replace(whole, absence_variance=_absence_variance(whole, run, splits["validation"]))
     return TrainingOutcome(
         predictor=whole,
-        alone={name: _alone(name, whole, run, splits["validation"]) for name in names} if len(names) > 1 else {},
+        alone={name: _alone(name, whole, run, splits["validation"], size) for name in names} if len(names) > 1 else {},
         history=run.history,
         cases={split: len(rows) for split, rows in splits.items()},
         events={split: int(np.nansum(cohort.target[rows])) for split, rows in splits.items()},
@@ -80,10 +83,10 @@ def train(
     )
 
 
-def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray) -> Predictor:
-    """The network of one stream as the first phase left it, with trees of its own where the whole has any.
+def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray, size: Mapping[str, Any] | None) -> Predictor:
+    """The network of one stream as the first phase left it, with an expert of its own where the whole has one.
 
-    With one stream and no fusion it is its evidence alone.
+    With one stream and no fusion it is its evidence alone. size: of the whole's trees.
     """
     statistics = replace(whole.statistics, streams={name: whole.statistics.streams[name]})
     network = build_network(whole.config, statistics, whole.task).to(run.device).eval()
@@ -91,8 +94,8 @@ def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray) -> Pre
     state = {k: v for k, v in run.alone_state.items() if k.startswith(mine)}
     network.prior.copy_(run.network.prior)
     network.load_state_dict({**network.state_dict(), **state})
-    if network.expert is not None and run.tree_size is not None:
-        run.grow_trees(network, run.tree_size)
+    if size is not None:
+        fit_expert(network, run, size)
     try:
         calibration = _calibration(network, run, validation)
     except OneClassError:  # too few have the stream to calibrate it alone: its own log-odds stand as they are

@@ -80,7 +80,8 @@ class ModelConfig(Value):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     members: int = Field(default=8, ge=1)  # bagged heads, whose spread is the model's uncertainty
     evidence: Literal["weighed", "sum", "mean", "none"] = "weighed"  # of single streams, beside the fusion
-    trees: bool = True  # boosted trees on flat columns have their say beside the network, as far as they help
+    # Who reads flat columns beside the network, as far as it helps: boosted trees, and a network of their own.
+    experts: tuple[Literal["trees", "columns"], ...] = ("trees", "columns")
     fusion: FusionConfig = FusionConfig()
     training: TrainingConfig = TrainingConfig()
     encoders: Mapping[str, EncoderConfig] = Field(default_factory=dict)

@@ -16,7 +16,7 @@ from models.encoders import build_encoder
 from models.encoders.featured import featured
 from models.encoders.tokens import Tokens
 from models.evidence import EVIDENCE
-from models.flat.expert import TreeExpert
+from models.flat.expert import ColumnExperts, build_experts
 from models.fusions import FUSIONS
 from models.objectives import Objective, build_objective
 
@@ -31,7 +31,7 @@ class Network(nn.Module):
     (naive Bayes); the weights, which depend on what is absent, make up for streams that say the same, and the fusion
     adds what only streams together say. It begins at nothing, so that few cases suffice for a sound model and many
     for a subtle one. A configuration may leave either part out (`models.config.ModelConfig.evidence`, `LATE`). Where
-    there is an expert that reads columns, the logits are a mean of the network's and its own.
+    there are experts that read columns, the logits are a mean of the network's and theirs.
 
     Encoders see one stream each, so tokens computed once serve any coalition of streams: `encode`, then `fuse` with
     as many masks as wanted. O is the number of logits that the objective reads.
@@ -45,7 +45,7 @@ class Network(nn.Module):
         evidence: nn.Module,
         fusion: nn.Module | None,
         objective: Objective,
-        expert: TreeExpert | None = None,
+        experts: ColumnExperts | None = None,
         *,
         width: int,
         members: int,
@@ -57,7 +57,7 @@ class Network(nn.Module):
         self.fusion = fusion
         self.readout = Readout(width, members, objective.outputs)
         self.objective = cast(nn.Module, objective)
-        self.expert = expert
+        self.experts = experts
         self.width, self.members = width, members
         self.register_buffer("prior", torch.zeros(objective.outputs))
 
@@ -81,14 +81,15 @@ class Network(nn.Module):
         return {name: self.encode_stream(name, streams[name]) for name in self.encoders}
 
     def encode_stream(self, name: str, stream: Stream) -> Tokens:
-        """The tokens of one stream, with its columns where the expert counts."""
+        """The tokens of one stream, with its columns where experts read them."""
         encoder = self.encoders[name]
-        if self.expert is None or not self.expert.counts:
+        if self.experts is None or not self.experts.counts:
             return cast(Tokens, encoder(stream))
-        if self.expert.flat.of(name).kind == "features":
+        columns = self.experts.flat.of(name)
+        if columns.kind == "features":
             stream = featured(encoder, stream)  # once for both
         tokens = cast(Tokens, encoder(stream))
-        return replace(tokens, columns=self.expert.flat.of(name)(stream))
+        return replace(tokens, columns=columns(stream))
 
     def fuse(self, tokens: Mapping[str, Tokens], keep: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (B, members, O) from tokens, with only the streams that keep (B, M) bool allows."""
@@ -109,8 +110,8 @@ class Network(nn.Module):
         else:
             fused = self.fusion(parts)
             logits = logits + self.readout(fused)
-        if self.expert is not None and self.expert.counts:
-            logits = self.expert(logits, torch.cat([part.columns for part in parts], 1))
+        if self.experts is not None and self.experts.counts:
+            logits = self.experts(logits, torch.cat([part.columns for part in parts], 1))
         return logits, fused
 
     def read_alone(self, name: str, tokens: Tokens) -> torch.Tensor:
@@ -151,21 +152,7 @@ def build_network(config: ModelConfig, statistics: Statistics, task: Task) -> Ne
     if kind in FUSIONS:
         fusion = FUSIONS[kind](config.fusion, config.width, len(encoders), config.members, config.dropout)
     evidence = EVIDENCE[LATE.get(kind, config.evidence)](len(encoders), config.members)
-    return Network(
-        encoders,
-        evidence,
-        fusion,
-        build_objective(task),
-        _expert(config, statistics, task),
-        width=config.width,
-        members=config.members,
-    )
-
-
-def _expert(config: ModelConfig, statistics: Statistics, task: Task) -> TreeExpert | None:
-    """Trees tell classes; other outcomes are left to the network."""
-    if not config.trees or task.target.kind not in ("binary", "multiclass"):
-        return None
+    objective = build_objective(task)
     frozen = [name for name in statistics.streams if config.encoders[name].frozen]
-    outputs = build_objective(task.model_copy(update={"also": {}})).outputs
-    return TreeExpert(statistics, frozen, config.members, outputs)
+    experts = build_experts(config.experts, statistics, task, frozen, config.members, objective)
+    return Network(encoders, evidence, fusion, objective, experts, width=config.width, members=config.members)

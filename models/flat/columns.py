@@ -1,9 +1,9 @@
 """Every stream summed up in columns, NaN where there is nothing: what models that take a table read.
 
-Tables give their values; series give, per channel, last, mean, min, max, slope per hour, count and hours since the
-last; images an 8 x 8 (4 x 8 x 8) reduction with mean and standard deviation; sound the mean and standard deviation of
-each mel band or lead; text a hashed bag of tokens and pairs, reduced by a truncated SVD. Where a frozen network's
-features stand in for images or text, their mean over the elements, reduced by principal components.
+Tables give their values; series give, per channel, SERIES_PARTS; images an 8 x 8 (4 x 8 x 8) reduction with mean and
+standard deviation; sound the mean and standard deviation of each mel band or lead; text a hashed bag of tokens and
+pairs, reduced by a truncated SVD. Where a frozen network's features stand in for images or text, their mean over the
+elements, reduced by principal components.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,15 @@ POOLED = {2: (8, 8), 3: (4, 8, 8)}
 BAG_SIZE = 4096
 TEXT_COMPONENTS = 24
 FEATURE_COMPONENTS = 128
-SERIES_PARTS = ("last", "mean", "min", "max", "slope per hour", "count", "hours since last")
+WINDOW_HOURS = 48.0  # where a stream states none
+RECENT_HOURS = 8.0  # the time constant of the recent mean
+SERIES_PARTS = (
+    "last", "mean", "min", "max", "slope per hour", "count", "hours since last",
+    "first", "standard deviation", "recent mean",
+    "mean of the first half", "min of the first half", "max of the first half",
+    "mean of the second half", "min of the second half", "max of the second half", "count of the second half",
+    "change between the halves",
+)  # fmt: skip
 
 
 class StreamColumns(nn.Module):
@@ -33,9 +41,12 @@ class StreamColumns(nn.Module):
     centre: torch.Tensor
     weight: torch.Tensor
 
-    def __init__(self, statistics: StreamStatistics, *, featured: bool) -> None:
+    def __init__(
+        self, statistics: StreamStatistics, *, featured: bool = False, window_hours: float | None = None
+    ) -> None:
         super().__init__()
         self.kind = "features" if featured else statistics.kind
+        self.window_hours = window_hours or WINDOW_HOURS
         self.statistics = statistics
         for name, shape in (("reduction", (0, 0)), ("centre", (0,)), ("weight", (0,))):
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
@@ -54,7 +65,7 @@ class StreamColumns(nn.Module):
         if self.kind in ("text", "features"):
             found = (self.raw(stream) * self.weight - self.centre) @ self.reduction
         else:
-            found = COLUMNS[self.kind](stream)
+            found = COLUMNS[self.kind](stream, self.window_hours)
         return torch.where(stream.present[:, None], found, torch.nan)
 
     def raw(self, stream: Stream) -> torch.Tensor:
@@ -73,37 +84,64 @@ class StreamColumns(nn.Module):
         super()._load_from_state_dict(state, prefix, *rest)
 
 
-def table_columns(stream: Stream) -> torch.Tensor:
+def table_columns(stream: Stream, _window_hours: float) -> torch.Tensor:
     """values (B, F) → (B, F)."""
     return torch.where(stream.observed, stream.values.double(), torch.nan)
 
 
-def series_columns(stream: Stream) -> torch.Tensor:
-    """values (B, T, F) → (B, 7 F), the parts of a channel side by side."""
+def series_columns(stream: Stream, window_hours: float) -> torch.Tensor:
+    """values (B, T, F) → (B, 18 F), the SERIES_PARTS of a channel side by side.
+
+    The recent mean weighs a value by exp(hours / RECENT_HOURS). The second half of the window is the later one.
+    """
     seen, values = stream.observed, stream.values.double()
     hours = stream.hours.double()[:, :, None].expand_as(values)
-    count = seen.sum(1)
-    some = count > 0
-    latest = torch.where(seen, hours, -torch.inf).argmax(1, keepdim=True)
-    mean = (values * seen).sum(1) / count.clamp(min=1)
+    late = seen & (hours > -window_hours / 2)
+    mean, low, high, count = _moments(values, seen)
+    first_half = _moments(values, seen & ~late)
+    second_half = _moments(values, late)
     middle = (hours * seen).sum(1) / count.clamp(min=1)
     centred = (hours - middle[:, None]) * seen
     spread = (centred**2).sum(1)
     sloped = (count > 1) & (spread > 1e-6)
-    slope = (centred * (values - mean[:, None])).sum(1) / torch.where(sloped, spread, 1.0)
+    away = torch.where(seen, values - mean[:, None], 0.0)
+    slope = (centred * away).sum(1) / torch.where(sloped, spread, 1.0)
+    deviation = ((away**2).sum(1) / (count - 1).clamp(min=1)).sqrt()
+    latest = torch.where(seen, hours, -torch.inf).argmax(1, keepdim=True)
+    earliest = torch.where(seen, hours, torch.inf).argmin(1, keepdim=True)
+    since = -hours.gather(1, latest)
+    recent = ((hours + since) / RECENT_HOURS).exp() * seen  # the latest weighs 1, however old it is
+    some = count > 0
     parts = [
         torch.where(some, values.gather(1, latest)[:, 0], torch.nan),
-        torch.where(some, mean, torch.nan),
-        torch.where(some, torch.where(seen, values, torch.inf).amin(1), torch.nan),
-        torch.where(some, torch.where(seen, values, -torch.inf).amax(1), torch.nan),
+        mean,
+        low,
+        high,
         torch.where(sloped, slope, torch.nan),
         count.double(),
-        torch.where(some, -hours.gather(1, latest)[:, 0], torch.nan),
+        torch.where(some, since[:, 0], torch.nan),
+        torch.where(some, values.gather(1, earliest)[:, 0], torch.nan),
+        torch.where(count > 1, deviation, torch.nan),
+        torch.where(some, (recent * values).sum(1) / recent.sum(1).clamp(min=1e-12), torch.nan),
+        *first_half[:3],
+        *second_half[:3],
+        second_half[3].double(),
+        second_half[0] - first_half[0],
     ]
     return torch.stack(parts, 2).flatten(1)
 
 
-def image_columns(stream: Stream) -> torch.Tensor:
+def _moments(values: torch.Tensor, seen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean, min and max (B, F) over the times that are seen, NaN where there are none, and how many those are."""
+    count = seen.sum(1)
+    some = count > 0
+    mean = torch.where(some, (values * seen).sum(1) / count.clamp(min=1), torch.nan)
+    low = torch.where(some, torch.where(seen, values, torch.inf).amin(1), torch.nan)
+    high = torch.where(some, torch.where(seen, values, -torch.inf).amax(1), torch.nan)
+    return mean, low, high, count
+
+
+def image_columns(stream: Stream, _window_hours: float) -> torch.Tensor:
     """The latest image: pooled intensities of every channel, then each channel's mean and standard deviation."""
     latest = torch.where(stream.observed_times, stream.hours, -torch.inf).argmax(1)
     image = stream.values[torch.arange(len(latest), device=latest.device), latest].double()
@@ -113,7 +151,7 @@ def image_columns(stream: Stream) -> torch.Tensor:
     return torch.cat([pooled.flatten(1), image.mean(every), image.std(every, correction=0)], 1)
 
 
-def audio_columns(stream: Stream) -> torch.Tensor:
+def audio_columns(stream: Stream, _window_hours: float) -> torch.Tensor:
     """The mean and the standard deviation of each band or lead over its observed frames; NaN where it has none."""
     seen = stream.observed if stream.observed.ndim == 3 else stream.observed[:, :, None].expand_as(stream.values)
     values, count = stream.values.double(), seen.sum(1)
@@ -168,7 +206,7 @@ def _audio_labels(statistics: StreamStatistics) -> list[str]:
     return [f"{band}, {part}" for part in ("mean", "standard deviation") for band in bands]
 
 
-COLUMNS: dict[str, Callable[[Stream], torch.Tensor]] = {
+COLUMNS: dict[str, Callable[[Stream, float], torch.Tensor]] = {
     "table": table_columns,
     "series": series_columns,
     "image": image_columns,

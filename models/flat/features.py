@@ -9,6 +9,7 @@ from torch import nn
 from ingest.batch import Stream
 from ingest.cohort import Cohort
 from ingest.statistics import Statistics
+from ingest.task import Task
 from models.flat.columns import FEATURE_COMPONENTS, TEXT_COMPONENTS, StreamColumns
 
 CASES_AT_ONCE = 256
@@ -17,10 +18,13 @@ CASES_AT_ONCE = 256
 class FlatFeatures(nn.Module):
     """What turns streams into columns. Build it with `fit_flat`."""
 
-    def __init__(self, statistics: Statistics, featured: Sequence[str]) -> None:
+    def __init__(self, statistics: Statistics, task: Task, featured: Sequence[str]) -> None:
         super().__init__()
         self.streams = nn.ModuleDict(
-            {name: StreamColumns(each, featured=name in featured) for name, each in statistics.streams.items()}
+            {
+                name: StreamColumns(each, featured=name in featured, window_hours=task.streams[name].window_hours)
+                for name, each in statistics.streams.items()
+            }
         )
 
     @property
@@ -49,7 +53,7 @@ def fit_flat(cohort: Cohort, rows: np.ndarray, seed: int, streams: Sequence[str]
     names = cohort.stream_names if streams is None else list(streams)
     statistics = cohort.statistics
     chosen = Statistics({name: statistics.streams[name] for name in names}, statistics.cases, statistics.prevalence)
-    flat = FlatFeatures(chosen, [name for name in names if name in cohort.features])
+    flat = FlatFeatures(chosen, cohort.task, [name for name in names if name in cohort.features])
     for name in names:
         if flat.of(name).kind == "text":
             _fit_text(flat.of(name), _streams(cohort, rows, name), seed)

@@ -21,6 +21,7 @@ STRENGTHS = tuple(float(10**power) for power in np.arange(-4, 1.5, 0.5))  # C: t
 MOST_ITERATIONS = 500
 TOLERANCE = 1e-6  # of the gradient
 IQR_OF_NORMAL = 1.3489795  # of a standard normal: what makes an interquartile range a standard deviation
+TELLING = ("last", "count", "hours since last", "count of the second half")  # of a channel whose values are levels
 CLIP = 5.0  # in those: one wild value must not outweigh all others
 
 
@@ -99,7 +100,7 @@ def categorical(cohort: Cohort, names: Sequence[str]) -> tuple[dict[int, int], l
             at = place.get(label, place.get(f"{label}, last"))
             if at is not None:
                 columns[at] = len(texts)
-            numbers = [part for part in SERIES_PARTS if part not in ("last", "count", "hours since last")]
+            numbers = [part for part in SERIES_PARTS if part not in TELLING]
             meaningless += [place[f"{label}, {part}"] for part in numbers if f"{label}, {part}" in place]
     return columns, meaningless
 

@@ -96,6 +96,8 @@ class Run:
         settings = self.config.training
         if start is not None:
             self.network.load_state_dict(start.state_dict())
+            if self.network.experts is not None:
+                self.network.experts.share.zero_()  # they are fitted anew once the network is trained
             self.origin = _digest(start.state_dict())
         self._phase("alone", AloneLoss(self.network, settings.element_mask), settings.alone_epochs)
         self.alone_state = {

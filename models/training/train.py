@@ -16,7 +16,7 @@ from models.evaluate.metrics import OneClassError
 from models.network import Network, build_network
 from models.prediction import Predictor
 from models.score import predict_rows
-from models.training.experts import fit_expert
+from models.training.experts import add_experts
 from models.training.run import Epoch, Run, mean_logits
 from models.trust.logits import LogitCalibration, fit_logits
 
@@ -62,7 +62,7 @@ def train(
     check_windows(cohort, np.concatenate(list(splits.values())))
     run = Run(cohort, config, statistics, splits, seed, run_folder, on_epoch, on_features)
     run.fit(start.network if start is not None else None)
-    size = fit_expert(run.network, run, None)
+    size = add_experts(run.network, run, None)
     whole = Predictor(
         version=version,
         task=cohort.task,
@@ -84,7 +84,7 @@ def train(
 
 
 def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray, size: Mapping[str, Any] | None) -> Predictor:
-    """The network of one stream as the first phase left it, with an expert of its own where the whole has one.
+    """The network of one stream as the first phase left it, with experts of its own where the whole has any.
 
     With one stream and no fusion it is its evidence alone. size: of the whole's trees.
     """
@@ -95,7 +95,7 @@ def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray, size: 
     network.prior.copy_(run.network.prior)
     network.load_state_dict({**network.state_dict(), **state})
     if size is not None:
-        fit_expert(network, run, size)
+        add_experts(network, run, size)
     try:
         calibration = _calibration(network, run, validation)
     except OneClassError:  # too few have the stream to calibrate it alone: its own log-odds stand as they are

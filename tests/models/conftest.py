@@ -13,13 +13,13 @@ from models.network import Network, build_network
 from models.training.train import TrainingOutcome, train
 from models.training.weights import seeded
 
-TINY: Mapping[str, Any] = {"width": 16, "members": 2, "fusion": {"heads": 2}, "trees": False}
+TINY: Mapping[str, Any] = {"width": 16, "members": 2, "fusion": {"heads": 2}, "experts": ()}
 BRIEF: Mapping[str, Any] = {"alone_epochs": 1, "epochs": 1, "warmup_epochs": 0}
 
 
 @pytest.fixture(scope="session")
 def tiny_config() -> Callable[..., ModelConfig]:
-    """A factory: `tiny_config(cohort, fusion="attention", **training)`, width 16, 2 members, no trees, one epoch."""
+    """A factory: `tiny_config(cohort, fusion="attention", **training)`, width 16, 2 members, no experts, one epoch."""
 
     def make(cohort: Cohort, fusion: str = "attention", **training: Any) -> ModelConfig:
         raw = {**TINY, "fusion": {**TINY["fusion"], "kind": fusion}, "training": {**BRIEF, **training}}

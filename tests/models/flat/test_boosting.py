@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_a_stream_that_nobody_has_and_outcomes_of_one_class(synthetic_cohort: Ma
     columns, names = flat_features(cohort, cohort.rows())
     assert not [name for name in names if name.startswith("notes")]
     assert np.isnan(columns[:, [name.startswith("xray") for name in names]]).all()
-    cohort.index["target"] = np.float32(0)
+    cohort = replace(cohort, index=cohort.index.assign(target=np.float32(0)))
     with pytest.raises(OneClassError, match=r"0 events in \d+ cases of the train and validation splits"):
         train_gradient_boosting(cohort, 0)
 

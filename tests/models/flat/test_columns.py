@@ -17,9 +17,14 @@ def stream(values: object, observed: object, hours: object) -> Stream:
 
 def test_series_are_summed_up_by_time_not_by_position() -> None:
     values, hours = [[[5.0], [1.0], [3.0], [99.0]]], [[-1.0, -3.0, -2.0, 0.0]]
-    found = series_columns(stream(values, [[[True], [True], [True], [False]]], hours))[0].tolist()
-    assert found == pytest.approx([5, 3, 1, 5, 2, 3, 1])  # last, mean, min, max, slope, count, hours since
-    lone = series_columns(stream(values, [[[False], [True], [False], [False]]], hours))[0]
+    found = series_columns(stream(values, [[[True], [True], [True], [False]]], hours), 4.0)[0].tolist()
+    assert found[:9] == pytest.approx([5, 3, 1, 5, 2, 3, 1, 1, 2])
+    # last, mean, min, max, slope, count, hours since, first, standard deviation
+    halves = [2, 1, 3, 5, 5, 5, 1, 3]  # means, min, max; -2 h is the end of the first half
+    assert found[10:] == pytest.approx(halves)
+    weights = np.exp([0, -2 / 8, -1 / 8])
+    assert found[9] == pytest.approx(np.average([5, 1, 3], weights=weights))
+    lone = series_columns(stream(values, [[[False], [True], [False], [False]]], hours), 4.0)[0]
     assert bool(lone[4].isnan())
     assert lone[[0, 5, 6]].tolist() == pytest.approx([1, 1, 3])
 
@@ -28,25 +33,28 @@ def test_the_slope_of_a_series_is_that_of_least_squares() -> None:
     rng = np.random.default_rng(0)
     hours, values = np.sort(-rng.random(9) * 20), rng.normal(size=9)
     seen = rng.random(9) < 0.7
-    found = series_columns(stream(values[None, :, None], seen[None, :, None], hours[None]))[0, 4]
+    found = series_columns(stream(values[None, :, None], seen[None, :, None], hours[None]), 24.0)[0, 4]
     assert float(found) == pytest.approx(np.polyfit(hours[seen], values[seen], 1)[0])
 
 
 def test_an_image_is_pooled_by_blocks_and_the_latest_is_taken() -> None:
     old, new = np.zeros((1, 16, 24)), np.kron(np.arange(64.0).reshape(8, 8), np.ones((2, 3)))[None]
-    found = image_columns(stream(np.stack([new, old])[None], [[True, True]], [[-1.0, -9.0]]))[0]
+    found = image_columns(stream(np.stack([new, old])[None], [[True, True]], [[-1.0, -9.0]]), 24.0)[0]
     assert found[:64].tolist() == pytest.approx(np.arange(64))
     assert found[64:].tolist() == pytest.approx([31.5, np.arange(64).std()], rel=1e-5)
 
 
 def test_a_volume_and_an_image_smaller_than_the_grid_are_pooled_too() -> None:
-    assert image_columns(stream(np.ones((2, 1, 1, 5, 9, 12)), [[True]] * 2, np.zeros((2, 1)))).shape == (2, 4 * 64 + 2)
-    assert image_columns(stream(np.ones((2, 1, 3, 6, 6)), [[True]] * 2, np.zeros((2, 1)))).shape == (2, 3 * 36 + 6)
+    assert image_columns(stream(np.ones((2, 1, 1, 5, 9, 12)), [[True]] * 2, np.zeros((2, 1))), 1.0).shape == (
+        2,
+        4 * 64 + 2,
+    )
+    assert image_columns(stream(np.ones((2, 1, 3, 6, 6)), [[True]] * 2, np.zeros((2, 1))), 1.0).shape == (2, 3 * 36 + 6)
 
 
 def test_sound_is_averaged_over_the_observed_frames_only() -> None:
     values = [[[1.0, 10.0], [3.0, 30.0], [0.0, 0.0]]]
-    found = audio_columns(stream(values, [[True, True, False]], [[-1.0, -1.0, -1.0]]))[0]
+    found = audio_columns(stream(values, [[True, True, False]], [[-1.0, -1.0, -1.0]]), 24.0)[0]
     assert found.tolist() == pytest.approx([2, 20, 1, 10])
 
 

@@ -11,7 +11,10 @@ from explain.explain import explain_cases
 from ingest.cohort import Cohort
 from models import store
 from models.config import ModelConfig
-from models.flat.expert import TreeExpert, _with_streams_hidden, fit_share
+from models.flat.column_network import ColumnNetwork
+from models.flat.expert import ColumnExperts, fit_shares, with_streams_hidden
+from models.flat.features import FlatFeatures
+from models.flat.trees import BoostedTrees
 from models.objectives.binary import BinaryObjective
 from models.score import predict_rows
 from models.training.train import TrainingOutcome, train
@@ -24,23 +27,29 @@ def cohort(synthetic_cohort: Callable[..., Cohort]) -> Cohort:
 
 @pytest.fixture(scope="module")
 def grown(cohort: Cohort, tiny_config: Callable[..., ModelConfig]) -> TrainingOutcome:
-    outcome = train(cohort, tiny_config(cohort).model_copy(update={"trees": True}), seed=2, version="v0001")
-    expert = outcome.predictor.network.expert
-    assert isinstance(expert, TreeExpert)
-    expert.share.fill_(0.5)  # whatever so few cases said
+    config = tiny_config(cohort).model_copy(update={"experts": ("trees", "columns")})
+    outcome = train(cohort, config, seed=2, version="v0001")
+    experts = outcome.predictor.network.experts
+    assert experts is not None
+    experts.share.copy_(torch.tensor([0.4, 0.3]))  # whatever so few cases said
     return outcome
 
 
-def test_the_share_is_that_of_the_better_one_as_far_as_many_cases_tell(cohort: Cohort) -> None:
+def test_the_shares_are_those_of_the_better_one_as_far_as_many_cases_tell() -> None:
     rng = np.random.default_rng(0)
     risk = rng.normal(size=(4000, 1))
     outcome = torch.from_numpy((rng.random((4000, 1)) < 1 / (1 + np.exp(-risk))).astype(float))
     right, noise = torch.from_numpy(risk), torch.from_numpy(rng.normal(size=(4000, 1)))
-    expert = TreeExpert(cohort.statistics, [], 2, 1)
-    assert fit_share(expert, BinaryObjective(), noise, right, outcome) > 0.8
-    assert fit_share(expert, BinaryObjective(), right, noise, outcome) < 0.2
-    nobody = fit_share(expert, BinaryObjective(), right[:4], noise[:4], outcome[:4])
-    assert nobody == pytest.approx(0.5, abs=0.25)
+
+    def shares(*spoken: torch.Tensor, cases: int = 4000) -> list[float]:
+        experts = ColumnExperts(FlatFeatures.__new__(FlatFeatures), BoostedTrees(1, 1), ColumnNetwork(1, 1))
+        fit_shares(experts, BinaryObjective(), [each[:cases] for each in spoken], outcome[:cases])
+        return [float(each) for each in experts.share]
+
+    assert shares(noise, right, noise)[0] > 0.8
+    assert shares(noise, noise, right)[1] > 0.8
+    assert max(shares(right, noise, noise)) < 0.1
+    assert shares(right, noise, noise, cases=4) == pytest.approx([1 / 3] * 2, abs=0.2)
 
 
 def test_a_stream_that_is_hidden_says_nothing_to_the_trees(cohort: Cohort, grown: TrainingOutcome) -> None:
@@ -73,14 +82,14 @@ def test_trees_are_saved_without_a_pickle_and_load_again(
 
 def test_single_streams_have_trees_of_their_own(grown: TrainingOutcome) -> None:
     for name, predictor in grown.alone.items():
-        expert = predictor.network.expert
-        assert expert is not None
-        assert list(expert.flat.streams) == [name]
+        experts = predictor.network.experts
+        assert experts is not None
+        assert list(experts.flat.streams) == [name]
 
 
 def test_some_streams_of_a_copy_are_hidden_whole() -> None:
     columns, owner = np.ones((2000, 5), np.float32), np.array([0, 0, 1, 2, 2])
-    hidden = np.isnan(_with_streams_hidden(columns, owner, 3, 0))
+    hidden = np.isnan(with_streams_hidden(columns, owner, 3, [0]))
     assert (hidden[:, 0] == hidden[:, 1]).all()
     assert (hidden[:, 3] == hidden[:, 4]).all()
     shares = hidden[:, [0, 2, 3]].sum(1)

@@ -148,6 +148,7 @@ def _grow(
     return size
 
 
+@torch.no_grad()
 def fit_shares(
     experts: ColumnExperts, objective: Objective, spoken: Sequence[torch.Tensor], outcome: torch.Tensor
 ) -> None:

@@ -112,7 +112,7 @@ def _without(name: str, outcome: TrainingOutcome, cohort: Cohort, config: ModelC
     others = [stream for stream in cohort.stream_names if stream != name]
     settings = config.model_copy(update={"training": config.training.model_copy(update={"alone_epochs": 0})})
     statistics = replace(cohort.statistics, streams={n: cohort.statistics.streams[n] for n in others})
-    network = build_network(config, statistics)
+    network = build_network(config, statistics, cohort.task)
     state = network.state_dict()
     for other in others:
         mine = (f"encoders.{other}.", f"alone.{other}.")

@@ -32,6 +32,7 @@ from models.config import model_config
 from models.network import build_network
 from models.prediction import Predictor
 from models.trust.calibrate import Calibration
+from models.trust.logits import LogitCalibration
 
 TASK = Path(__file__).parent.parent / "clinical" / "tasks" / "deterioration.yaml"
 WORDS = "patient seen on round no fever more short of breath than before walking to the bath eats well plan continue"
@@ -104,9 +105,9 @@ def build_predictor(cohort: Cohort) -> Predictor:
     """The default model of the task with random weights."""
     torch.manual_seed(0)
     config = model_config(cohort.task)
-    network = build_network(config, cohort.statistics).eval()
+    network = build_network(config, cohort.statistics, cohort.task).eval()
     return Predictor(
-        "v0001", cohort.task, config, cohort.statistics, network, Calibration(1.2, -0.1), torch.device("cpu")
+        "v0001", cohort.task, config, cohort.statistics, network, LogitCalibration((Calibration(1.2, -0.1),), network.meaning.groups), torch.device("cpu")
     )
 
 

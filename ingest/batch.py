@@ -72,7 +72,8 @@ class Batch:
     """B cases: who, when, every stream of the task, and the outcome where known.
 
     case_ids (B,) str; subject_ids (B,) int64; index_times (B,) datetime64[us], NaT for tasks without times;
-    target (B,) float32, NaN where unknown.
+    target (B,) float32, whether the risk event happened, NaN where unknown; outcome (B, K) float32, the numbers that
+    state all that is to be learnt (`ingest.target`), NaN where unknown.
     """
 
     case_ids: np.ndarray
@@ -80,6 +81,7 @@ class Batch:
     index_times: np.ndarray
     streams: Mapping[str, Stream]
     target: torch.Tensor
+    outcome: torch.Tensor
 
     def __post_init__(self) -> None:
         for name, stream in self.streams.items():
@@ -104,7 +106,12 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return replace(self, streams={n: s.to(device) for n, s in self.streams.items()}, target=self.target.to(device))
+        return replace(
+            self,
+            streams={n: s.to(device) for n, s in self.streams.items()},
+            target=self.target.to(device),
+            outcome=self.outcome.to(device),
+        )
 
 
 def _trailing(mask: torch.Tensor, ndim: int) -> torch.Tensor:

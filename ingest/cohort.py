@@ -4,6 +4,7 @@
     <cohort>/statistics.json      what was fitted on the training split (normalisation, levels)
     <cohort>/report.json          cases found, excluded (by reason), events, values too late
     <cohort>/shards/00000/index.parquet           case_id, subject_id, index_time, target, split, <stream>_row;
+                                                  outcome_0 ...: all that is to be learnt, where that is more
                                                   record_file, record where cases are records;
                                                   inputs: a digest of all that a model sees of the case;
                                                   <stream>_problem: why it could not be used (or only in part),
@@ -77,8 +78,19 @@ class Cohort:
 
     @cached_property
     def target(self) -> np.ndarray:
-        """(N,) float32, NaN where unknown."""
+        """(N,) float32: whether the risk event happened, NaN where unknown."""
         return np.asarray(self.index["target"], np.float32)
+
+    @cached_property
+    def outcome(self) -> np.ndarray:
+        """(N, K) float32: the numbers that state what is to be learnt, target by target; NaN where unknown."""
+        names = self.task.outcome_columns
+        return np.asarray(self.index[names], np.float32) if names else self.target[:, None]
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """(N,) bool: whether anything is known of the outcome that the task's target asks for."""
+        return np.asarray(~np.isnan(self.outcome[:, : len(self.task.target.columns)]).all(1))
 
     @cached_property
     def present(self) -> np.ndarray:
@@ -137,6 +149,7 @@ class Cohort:
             index_times=chosen["index_time"].to_numpy("datetime64[us]"),
             streams={name: self._stream(name, chosen) for name in names},
             target=torch.from_numpy(chosen["target"].to_numpy(np.float32).copy()),
+            outcome=torch.from_numpy(self.outcome[np.asarray(rows, dtype=np.int64)]),
         )
 
     def stored(self, shard: int, stream: str, rows: slice) -> "Stream":

@@ -5,19 +5,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ingest.errors import TaskError
+from ingest.target import Code, Target, Value
 
 StreamKind = Literal["table", "series", "image", "text", "audio"]
-Code = Annotated[str, Field(min_length=1)]
 StreamName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")]  # it names files
-
-
-class Value(BaseModel):
-    """The base of every part of a task: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Index(Value):
@@ -51,33 +45,6 @@ class Condition(Value):
     above: float | None = None
     below: float | None = None
     values: tuple[str, ...] | None = None
-
-
-class Target(Value):
-    """The outcome. Either events within a horizon after the index time, or a stated label.
-
-    With `events`, a case is positive where one of them falls in (index, index + horizon_hours]. With `label`, the
-    text of that code decides, and a text that is in neither list excludes the case and is counted.
-    """
-
-    kind: Literal["binary"] = "binary"
-    events: tuple[Code, ...] = ()
-    horizon_hours: float | None = None
-    label: Code | None = None
-    positive: tuple[str, ...] = ()
-    negative: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> "Target":
-        if bool(self.events) == (self.label is not None):
-            raise ValueError("give either events (with horizon_hours) or label (with positive and negative)")
-        if self.events and self.horizon_hours is None:
-            raise ValueError("events need horizon_hours")
-        if self.label and not (self.positive and self.negative):
-            raise ValueError("a label needs both positive and negative values")
-        if overlap := set(self.positive) & set(self.negative):
-            raise ValueError(f"these values are both positive and negative: {sorted(overlap)}")
-        return self
 
 
 class Feature(Value):
@@ -341,15 +308,34 @@ class Task(Value):
     include: tuple[Condition, ...] = ()
     exclude: tuple[Condition, ...] = ()
     target: Target
+    also: dict[StreamName, Target] = Field(default_factory=dict)  # learnt beside it; the risk stays that of `target`
     streams: dict[StreamName, StreamSpec] = Field(min_length=1, max_length=8)
     split: Split = Split()
     allow_different_windows: bool = False  # train although how far the streams reach tells the outcome
     model: dict[str, Any] = Field(default_factory=dict)  # read by models.config
 
+    @model_validator(mode="after")
+    def _names_apart(self) -> "Task":
+        if "target" in self.also:
+            raise ValueError("also: expected another name than target")
+        return self
+
     @property
     def timed(self) -> bool:
         """Whether cases have an index time."""
         return self.index.event is not None
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        """All that is learnt, by name: `target` first, then what is learnt beside it."""
+        return {"target": self.target, **self.also}
+
+    @property
+    def outcome_columns(self) -> list[str]:
+        """The columns of a cohort's index that state outcomes; none where `target` says all there is."""
+        if self.target.kind == "binary" and not self.also:
+            return []
+        return [f"outcome_{k}" for k in range(sum(len(target.columns) for target in self.targets.values()))]
 
 
 def load_task(path: Path) -> Task:

@@ -12,7 +12,7 @@ from ingest.task import Task
 from models.config import ModelConfig
 from models.encoders.tokens import Tokens
 from models.network import Network
-from models.trust.calibrate import Calibration
+from models.trust.logits import LogitCalibration
 
 INTERVAL_Z = 1.6449  # 90 %
 
@@ -20,7 +20,8 @@ INTERVAL_Z = 1.6449  # 90 %
 @dataclass(frozen=True)
 class Prediction:
     """Of B cases. risk, low, high (B,): the calibrated risk and its 90 % interval; logit, logit_std (B,) on the
-    log-odds; present (B, M): the streams it rests on; embedding (B, D): the fused vector.
+    log-odds; probabilities (B, P): all that the objective predicts, by `Objective.names`; present (B, M): the streams
+    it rests on; embedding (B, D): the fused vector.
 
     The interval holds what the model does not know: the spread of its bagged members, which saw different cases, the
     error of its calibration, and what the streams that are absent could have said. It does not hold the chance of the
@@ -32,6 +33,7 @@ class Prediction:
     high: np.ndarray
     logit: np.ndarray
     logit_std: np.ndarray
+    probabilities: np.ndarray
     present: np.ndarray
     embedding: np.ndarray
 
@@ -49,7 +51,7 @@ class Predictor:
     config: ModelConfig
     statistics: Statistics
     network: Network
-    calibration: Calibration
+    calibration: LogitCalibration
     device: torch.device
     absence_variance: Mapping[str, float] = field(default_factory=dict)
 
@@ -82,14 +84,16 @@ class Predictor:
     def logits(self, tokens: Mapping[str, Tokens], keep: torch.Tensor | None = None) -> torch.Tensor:
         """(B,) float64: the calibrated log-odds from tokens, with only the streams that keep (B, M) allows."""
         members = self.network.fuse(tokens, keep).double()
-        return self.calibration.scale * members.mean(1) + self.calibration.shift
+        return self.network.meaning.risk_logit(self.calibration.apply(members.mean(1)))
 
     def _prediction(self, members: torch.Tensor, present: torch.Tensor, embedding: torch.Tensor) -> Prediction:
-        each = members.cpu().numpy()
-        raw = each.mean(1)
-        spread = each.std(1, ddof=1) if each.shape[1] > 1 else np.zeros_like(raw)
-        logit = self.calibration.scale * raw + self.calibration.shift
-        variance = (self.calibration.scale * spread) ** 2 + self.calibration.logit_variance(raw)
+        objective = self.network.meaning
+        raw = members.mean(1)
+        calibrated = self.calibration.apply(raw)
+        logit = objective.risk_logit(calibrated).cpu().numpy()
+        each = objective.risk_logit(self.calibration.apply(members)).cpu().numpy()
+        spread = each.std(1, ddof=1) if each.shape[1] > 1 else np.zeros_like(logit)
+        variance = spread**2 + self.calibration.risk_variance(objective, raw)
         unsaid = np.array([self.absence_variance.get(name, 0.0) for name in self.stream_names])
         there = present.cpu().numpy()
         std = np.sqrt(variance + (~there) @ unsaid)
@@ -99,6 +103,7 @@ class Predictor:
             high=expit(logit + INTERVAL_Z * std),
             logit=logit,
             logit_std=std,
+            probabilities=objective.probabilities(calibrated).float().cpu().numpy(),
             present=there,
             embedding=embedding.float().cpu().numpy(),
         )

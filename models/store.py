@@ -26,8 +26,9 @@ from models.config import ModelConfig
 from models.evaluate.card import model_card
 from models.prediction import Predictor
 from models.training.train import TrainingOutcome
-from models.trust.calibrate import Calibration
+from models.trust.logits import LogitCalibration
 
+FORMAT = 2
 FILES = (
     "model.safetensors", "config.json", "statistics.json", "calibration.json", "training.json", "metrics.json",
     "card.md",
@@ -64,7 +65,7 @@ def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, n
         "history": [vars(epoch) for epoch in outcome.history],
     }
     config = {
-        "format": 1,
+        "format": FORMAT,
         "task": predictor.task.model_dump(mode="json"),
         "model": predictor.config.model_dump(mode="json"),
         "streams": predictor.stream_names,
@@ -112,6 +113,10 @@ def load(folder: Path, device: str | None = None) -> Predictor:
 
     _check(folder)
     config = _json(folder / "config.json")
+    if config.get("format") != FORMAT:
+        raise ModelError(
+            f"{folder / 'config.json'}: expected format {FORMAT}, got {config.get('format')}; train this version anew"
+        )
     task = parse_task(config["task"], str(folder / "config.json"))
     model = ModelConfig.model_validate(config["model"])
     statistics = Statistics.from_json(_json(folder / "statistics.json"))
@@ -120,7 +125,7 @@ def load(folder: Path, device: str | None = None) -> Predictor:
     if absence is None:
         raise ModelError(f"{folder / 'calibration.json'}: expected absence_variance, got none; train this version anew")
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    network = build_network(model, statistics)
+    network = build_network(model, statistics, task)
     try:
         network.load_state_dict(load_file(folder / "model.safetensors"))
     except (SafetensorError, RuntimeError) as error:
@@ -133,7 +138,7 @@ def load(folder: Path, device: str | None = None) -> Predictor:
         config=model,
         statistics=statistics,
         network=network.to(chosen).eval(),
-        calibration=Calibration.from_json(calibration),
+        calibration=LogitCalibration.from_json(calibration, network.meaning),
         device=chosen,
         absence_variance=absence,
     )

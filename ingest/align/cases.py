@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ingest.align.events import HOUR_US, STATIC, TIMELESS, Cases, Events, Seen, owned, seen
+from ingest.align.events import HOUR_US, STATIC, TIMELESS, Cases, Events, seen
+from ingest.align.outcomes import outcome_codes, outcomes
 from ingest.align.prepare import Prepared
 from ingest.errors import TaskError
+from ingest.meaning.vocabulary import EMPTY, Vocabulary
 from ingest.observations import BIRTH_CODE
 from ingest.task import Condition, Task
 
@@ -16,7 +18,7 @@ AGE_CODE = "AGE"  # in conditions: whole and part years since birth, at the inde
 YEAR_US = round(365.25 * 24 * HOUR_US)
 CHUNK = 4096  # cases looked at together
 OUTCOME_UNKNOWN = "outcome unknown"
-OUTCOME_CONTRADICTED = "outcome stated as both positive and negative"
+OUTCOME_CONTRADICTED = "outcome stated as both positive and negative"  # or as two classes
 
 
 @dataclass(frozen=True)
@@ -57,30 +59,37 @@ class Taken:
             self.highest[subject] = max(self.highest.get(subject, 0), int(number) if number.isdigit() else 0)
 
 
-def find_cases(prepared: Prepared, task: Task, taken: Taken | None = None) -> Found:
+def find_cases(prepared: Prepared, task: Task, taken: Taken | None = None, vocabulary: Vocabulary = EMPTY) -> Found:
     """The cases of `task` among these subjects, those that are `taken` left out."""
-    candidates = _record_cases(prepared) if task.index.per_record else _event_cases(prepared.events, task)
+    candidates = _record_cases(prepared, task) if task.index.per_record else _event_cases(prepared.events, task)
     several = task.index.per_record is not None or task.index.which == "each"
     fresh, cases = _leave_out_taken(candidates, taken or Taken(), several=several)
     excluded: Counter[str] = Counter()
     parts: list[np.ndarray] = []
     targets: list[np.ndarray] = []
+    stated: list[np.ndarray] = []
     conditions = [(c, prepared.events.select(_codes(c)), wanted) for c, wanted in _conditions(task)]
-    outcome = prepared.events.select(task.target.events or (str(task.target.label),))
+    stating = prepared.events.select(outcome_codes(task))
     for start, chunk in cases.chunks(CHUNK):
         kept = np.ones(len(chunk), bool)
         for condition, events, wanted in conditions:
             fails = kept & (_meets(condition, events, chunk) != wanted)
             excluded[condition.name] += int(fails.sum())
             kept &= ~fails
-        target = _outcomes(task, outcome, chunk)
-        excluded[OUTCOME_UNKNOWN] += int((kept & np.isnan(target)).sum())
-        excluded[OUTCOME_CONTRADICTED] += int((kept & np.isinf(target)).sum())
-        kept &= np.isfinite(target)
+        came = outcomes(task, stating, chunk, vocabulary)
+        known = ~np.isnan(came.values[:, : len(task.target.columns)]).all(1)
+        excluded[OUTCOME_UNKNOWN] += int((kept & ~known & ~came.contradicted).sum())
+        excluded[OUTCOME_CONTRADICTED] += int((kept & ~known & came.contradicted).sum())
+        kept &= known
         parts.append(start + np.flatnonzero(kept))
-        targets.append(target[kept])
+        targets.append(came.event[kept])
+        stated.append(came.values[kept])
     rows = np.concatenate([np.zeros(0, np.int64), *parts])
-    chosen = replace(cases.take(rows), target=np.concatenate([np.zeros(0, np.float32), *targets]))
+    chosen = replace(
+        cases.take(rows),
+        target=np.concatenate([np.zeros(0, np.float32), *targets]),
+        outcome=np.concatenate([_unstated(task, 0), *stated]),
+    )
     return Found(
         cases=chosen,
         candidates=len(candidates),
@@ -126,12 +135,13 @@ def _event_cases(events: Events, task: Task) -> Cases:
         subject=subject,
         index_time=time,
         target=np.full(len(subject), np.nan, np.float32),
+        outcome=_unstated(task, len(subject)),
         record_file=nothing,
         record=nothing,
     )
 
 
-def _record_cases(prepared: Prepared) -> Cases:
+def _record_cases(prepared: Prepared, task: Task) -> Cases:
     records = prepared.records
     assert records is not None
     n = len(records.subject)
@@ -141,9 +151,15 @@ def _record_cases(prepared: Prepared) -> Cases:
         subject=records.subject,
         index_time=np.full(n, TIMELESS),
         target=np.full(n, np.nan, np.float32),
+        outcome=_unstated(task, n),
         record_file=records.file,
         record=records.record,
     )
+
+
+def _unstated(task: Task, cases: int) -> np.ndarray:
+    """(C, K) outcomes that are not known yet."""
+    return np.full((cases, sum(len(target.columns) for target in task.targets.values())), np.nan, np.float32)
 
 
 def _numbers_within(subject: np.ndarray) -> np.ndarray:
@@ -215,34 +231,6 @@ def _compares(condition: Condition, numbers: np.ndarray) -> np.ndarray:
     low = -np.inf if condition.above is None else condition.above
     high = np.inf if condition.below is None else condition.below
     return (numbers >= low) & (numbers <= high)
-
-
-def _outcomes(task: Task, events: Events, cases: Cases) -> np.ndarray:
-    """(C,) float32: 1 or 0, NaN where unknown, infinite where it is stated as both."""
-    pairs = owned(events, cases)
-    time, index = events.time[pairs.event], cases.index_time[pairs.case]
-    ahead = (time != STATIC) & (time > index)
-    if task.target.horizon_hours is not None:
-        ahead &= time - np.where(ahead, index, time) <= round(task.target.horizon_hours * HOUR_US)
-    if task.target.label is None:
-        target = np.zeros(len(cases), np.float32)
-        target[pairs.case[ahead]] = 1
-        return target
-    stated = ahead | (time == STATIC) | (index == TIMELESS)
-    return _labels(task, events, pairs.where(stated), len(cases))
-
-
-def _labels(task: Task, events: Events, pairs: Seen, cases: int) -> np.ndarray:
-    """A label counts where all that is stated of a case agrees; other texts are unknown."""
-    texts = events.texts()
-    said = np.zeros((cases, 2), bool)
-    for column, values in enumerate((task.target.negative, task.target.positive)):
-        said[pairs.case[texts.isin(values).to_numpy()[pairs.event]], column] = True
-    target = np.full(cases, np.nan, np.float32)
-    target[said[:, 0] & ~said[:, 1]] = 0
-    target[said[:, 1] & ~said[:, 0]] = 1
-    target[said.all(axis=1)] = np.inf
-    return target
 
 
 def check_enough(found: Found, train: np.ndarray, task: Task) -> None:

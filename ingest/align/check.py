@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Collection, Mapping
 
 from ingest.align.cases import AGE_CODE
+from ingest.align.outcomes import outcome_codes
 from ingest.errors import TaskError
 from ingest.observations import BIRTH_CODE
 from ingest.task import Feature, ImageStream, SeriesStream, StreamSpec, TableStream, Task
@@ -16,8 +17,7 @@ def task_codes(task: Task) -> set[str]:
     codes = {str(task.index.event or task.index.per_record)}
     for condition in (*task.include, *task.exclude):
         codes.update(BIRTH_CODE if code == AGE_CODE else code for code in condition.codes)
-    codes.update(task.target.events)
-    codes.update(filter(None, (task.target.label, task.split.group_by)))
+    codes.update(outcome_codes(task), filter(None, (task.split.group_by,)))
     return codes | input_codes(task)
 
 
@@ -45,17 +45,18 @@ def stream_codes(spec: StreamSpec) -> set[str]:
 
 def check_task(task: Task, code_counts: Mapping[str, int], *, appending: bool) -> None:
     """Refuse a task that contradicts itself, or names what no observation holds (unless a few are being added)."""
+    labels = set().union(*(target.labelled for target in task.targets.values()))
     for name, spec in task.streams.items():
         where = f"task {task.name}, stream {name}"
         codes = stream_codes(spec)
-        if task.target.label in codes:
-            raise TaskError(f"{where}: expected other codes than the outcome's, got {task.target.label}")
+        if told := sorted(codes & labels):
+            raise TaskError(f"{where}: expected other codes than the outcome's, got {', '.join(told)}")
         if not appending and not codes & code_counts.keys():
             raise TaskError(_nothing(where, codes, code_counts))
     index = str(task.index.event or task.index.per_record)
     if not appending and index not in code_counts:
         raise TaskError(_nothing(f"task {task.name}, index", {index}, code_counts))
-    if task.index.event in task.target.events and task.index.offset_hours < 0:
+    if task.index.event in outcome_codes(task) and task.index.offset_hours < 0:
         raise TaskError(
             f"task {task.name}, index: expected a moment that does not depend on the outcome, got one before {index}, "
             "which is the outcome: only those who have it would be asked about, and their windows would end at it"
@@ -77,7 +78,7 @@ def _check_timeless(task: Task) -> None:
             raise TaskError(f"{where}, stream {name}: expected no window_hours, got that of {narrowed}")
         if isinstance(spec, TableStream) and any(f.derive == "age" for f in spec.features):
             raise TaskError(f"{where}, stream {name}: expected the code of an age in years, got derive: age")
-    if task.target.label is None:
+    if any(target.needs_times for target in task.targets.values()):
         raise TaskError(f"{where}, target: expected a label, got events")
     if task.split.by == "time":
         raise TaskError(f"{where}, split: expected by: subject, got by: time")

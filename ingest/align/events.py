@@ -102,8 +102,9 @@ class Events:
 class Cases:
     """C cases in order of owner: who, when, and what came of it.
 
-    index_time: microseconds since 1970, `TIMELESS` where the task has none. target: float32. record_file, record:
-    the source record of a `per_record` case, else empty.
+    index_time: microseconds since 1970, `TIMELESS` where the task has none. target: float32, whether the risk event
+    happened. outcome (C, K): the numbers that state what came of them. record_file, record: the source record of a
+    `per_record` case, else empty.
     """
 
     case_id: np.ndarray
@@ -111,6 +112,7 @@ class Cases:
     subject: np.ndarray
     index_time: np.ndarray
     target: np.ndarray
+    outcome: np.ndarray
     record_file: np.ndarray
     record: np.ndarray
 
@@ -130,12 +132,12 @@ class Cases:
     def none(cls) -> "Cases":
         """No cases."""
         whole, words = np.zeros(0, np.int64), np.zeros(0, object)
-        return cls(words, whole, whole, whole, np.zeros(0, np.float32), words, words)
+        return cls(words, whole, whole, whole, np.zeros(0, np.float32), np.zeros((0, 1), np.float32), words, words)
 
     @classmethod
     def joined(cls, parts: "Sequence[Cases]") -> "Cases":
         """All of them, one part after another."""
-        every = [cls.none(), *parts]
+        every = parts or [cls.none()]
         return cls(*(np.concatenate([getattr(part, name) for part in every]) for name in cls.__dataclass_fields__))
 
     def chunks(self, size: int) -> "list[tuple[int, Cases]]":

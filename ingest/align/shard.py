@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ingest.align.block import Block
 from ingest.align.events import TIMELESS, Cases
+from ingest.task import Task
 
 ROW_GROUP = 1 << 16
 TEXT_SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("text", pa.large_string())])
@@ -117,7 +118,7 @@ class StreamWriter:
             self.texts.close()
 
 
-def index_table(cases: Cases, split: np.ndarray, streams: Mapping[str, StreamWriter]) -> pa.Table:
+def index_table(task: Task, cases: Cases, split: np.ndarray, streams: Mapping[str, StreamWriter]) -> pa.Table:
     """The rows of index.parquet; record_file and record only name the source of a `per_record` case.
 
     inputs: a digest of all that a model sees of the case, so that it can be told when that has changed.
@@ -129,6 +130,10 @@ def index_table(cases: Cases, split: np.ndarray, streams: Mapping[str, StreamWri
             "subject_id": pa.array(cases.subject, pa.int64()),
             "index_time": pa.array(cases.index_time, pa.timestamp("us"), mask=~timed),
             "target": pa.array(cases.target, pa.float32(), from_pandas=False),
+            **{
+                name: pa.array(cases.outcome[:, k], pa.float32(), from_pandas=False)
+                for k, name in enumerate(task.outcome_columns)
+            },
             "split": pa.array(split, pa.string()),
             "record_file": pa.array(cases.record_file, pa.string()),
             "record": pa.array(cases.record, pa.string()),

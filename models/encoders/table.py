@@ -1,15 +1,31 @@
-"""A table row to one token per observed feature, by numerical embeddings and level embeddings."""
+"""Table rows to tokens: one per observed feature, or one for the whole row."""
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from ingest.batch import Stream
+from ingest.errors import TaskError
 from ingest.statistics import StreamStatistics
+from models.config import EncoderConfig
+from models.encoders.outside import VectorEncoder
+from models.encoders.table_networks import FtTransformer, Mlp
 from models.encoders.tokens import Standardise, Tokens
 
 
+def build_table_encoder(
+    config: EncoderConfig, statistics: StreamStatistics, width: int, *, dropout: float
+) -> nn.Module:
+    """The table encoder that a task asks for."""
+    name = "features" if config.network == "default" else config.network
+    if name not in TABLE_NETWORKS:
+        raise TaskError(f"table encoder: expected one of {', '.join(TABLE_NETWORKS)}, got {config.network!r}")
+    return TABLE_NETWORKS[name](config, statistics, width, dropout)
+
+
 class TableEncoder(nn.Module):
-    """Each feature has its own embedding (Gorishniy et al. 2022, "On embeddings for numerical features", sec. 3.3).
+    """Each feature has its own embedding (Gorishniy et al. 2022, "On embeddings for numerical features", sec. 3.4).
 
     A numerical feature is standardised, clipped to ±5 and passes a linear layer with a ReLU of its own; a
     categorical one has a vector per level.
@@ -34,9 +50,28 @@ class TableEncoder(nn.Module):
 
     def forward(self, stream: Stream) -> Tokens:
         """values (B, F) → tokens (B, F, D)."""
-        standard = self.standardise(stream.values)
+        seen = stream.values.masked_fill(~stream.observed, 0.0)
+        standard = self.standardise(seen)
         numeric = (standard[..., None] * self.weight + self.bias).relu()
-        position = torch.where(self.categorical, stream.values.long() + self.level_start, 0)
+        position = torch.where(self.categorical, seen.long() + self.level_start, 0)
         embedded = torch.where(self.categorical[:, None], self.levels(position), numeric)
         values = self.dropout(self.out(embedded)) + self.name
         return Tokens(values * stream.observed[..., None], stream.observed)
+
+
+TABLE_NETWORKS: dict[str, Callable[[EncoderConfig, StreamStatistics, int, float], nn.Module]] = {
+    "features": lambda config, statistics, width, dropout: TableEncoder(statistics, width, dropout=dropout),
+    "ft-transformer": lambda config, statistics, width, dropout: FtTransformer(
+        statistics, width, "linear", config.layers or 2, config.heads, dropout=dropout
+    ),
+    "ft-transformer-plr": lambda config, statistics, width, dropout: FtTransformer(
+        statistics, width, "periodic", config.layers or 2, config.heads, dropout=dropout
+    ),
+    "mlp": lambda config, statistics, width, dropout: Mlp(
+        statistics, width, "linear", config.layers or 2, dropout=dropout
+    ),
+    "mlp-plr": lambda config, statistics, width, dropout: Mlp(
+        statistics, width, "periodic", config.layers or 2, dropout=dropout
+    ),
+    "vector": lambda config, statistics, width, dropout: VectorEncoder(config, statistics, width, dropout=dropout),
+}

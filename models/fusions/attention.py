@@ -5,6 +5,7 @@ from torch import nn
 
 from models.config import FusionConfig
 from models.encoders.tokens import Tokens
+from models.fusions.pooling import without_absent
 
 
 class AttentionFusion(nn.Module):
@@ -33,7 +34,7 @@ class AttentionFusion(nn.Module):
 
     def forward(self, streams: list[Tokens]) -> torch.Tensor:
         """M streams of tokens (B, K, D) → (B, members, D)."""
-        plain = [t.values + name for t, name in zip(streams, self.stream_name, strict=True)]
+        plain = [x + name for x, name in zip(without_absent(streams), self.stream_name, strict=True)]
         batch = len(plain[0])
         tokens = torch.cat([self.nothing.expand(batch, -1, -1).to(plain[0].dtype), *plain], 1)
         absent = ~torch.cat([streams[0].present.new_ones(batch, 1), *(t.present for t in streams)], 1)
@@ -45,8 +46,8 @@ class AttentionFusion(nn.Module):
             [plain[0].new_ones(batch, 1), *(t.present / t.present.sum(1, keepdim=True).clamp(min=1) for t in streams)],
             1,
         )
-        sizes = torch.tensor([1, *(t.present.shape[1] for t in streams)], device=share.device)
-        weight = self.per_stream.repeat_interleave(sizes, 0)  # (K, members)
+        sizes = [1, *(t.present.shape[1] for t in streams)]
+        weight = torch.cat([w.expand(k, -1) for w, k in zip(self.per_stream, sizes, strict=True)])  # (K, members)
         gates = 2 * self.gates(seen).sigmoid() * share[..., None] * weight
         fused: torch.Tensor = torch.einsum("bkm,bkd->bmd", gates.to(tokens.dtype), self.evidence(tokens))
         return fused

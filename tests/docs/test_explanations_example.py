@@ -19,7 +19,7 @@ from ingest.workspace import create_workspace
 from models.config import model_config
 from models.network import build_network
 from models.prediction import Predictor
-from models.trust.calibrate import Calibration
+from models.trust.logits import LogitCalibration
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanations.md"
 
@@ -73,5 +73,5 @@ def untrained(cohort: Cohort, streams: list[str]) -> Predictor:
     statistics = Statistics({name: cohort.statistics.streams[name] for name in streams}, 100, 0.2)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        network = build_network(config, statistics).eval()
-    return Predictor("v0001", cohort.task, config, statistics, network, Calibration(), torch.device("cpu"))
+        network = build_network(config, statistics, cohort.task).eval()
+    return Predictor("v0001", cohort.task, config, statistics, network, LogitCalibration.identity(network.meaning), torch.device("cpu"))

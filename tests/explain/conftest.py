@@ -12,6 +12,7 @@ from models.config import model_config
 from models.network import build_network
 from models.prediction import Predictor
 from models.trust.calibrate import Calibration
+from models.trust.logits import LogitCalibration
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +36,10 @@ def build_predictor() -> Callable[..., Predictor]:
         statistics = Statistics({n: cohort.statistics.streams[n] for n in names}, 100, 0.2)
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            network = build_network(config, statistics).eval()
-        for parameter in network.head.parameters():
+            network = build_network(config, statistics, cohort.task).eval()
+        for parameter in network.readout.parameters():
             parameter.data *= 4  # so that attributions are large beside rounding
-        return Predictor("v0001", cohort.task, config, statistics, network, Calibration(1.3, -0.2), torch.device("cpu"))
+        return Predictor("v0001", cohort.task, config, statistics, network, LogitCalibration((Calibration(1.3, -0.2),), network.meaning.groups), torch.device("cpu"))
 
     return build
 

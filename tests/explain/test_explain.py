@@ -101,7 +101,7 @@ def test_a_model_that_is_not_deterministic_has_its_explanations_withheld(
     cohort: Cohort, build_predictor: Callable[..., Predictor], tmp_path: Path, elements: bool
 ) -> None:
     predictor = build_predictor(cohort, streams=["record", "vitals"])
-    predictor.network.head = Noise(predictor.network.head)
+    predictor.network.readout = Noise(predictor.network.readout)
     explanation = next(explain_cases(predictor, cohort, [0], elements=elements))
     assert explanation.withheld
     path = write_explanation(tmp_path, explanation)
@@ -124,7 +124,7 @@ def test_weights_that_are_not_numbers_are_withheld_too(
     cohort: Cohort, build_predictor: Callable[..., Predictor], tmp_path: Path
 ) -> None:
     predictor = build_predictor(cohort, streams=["record"])
-    next(predictor.network.head.parameters()).data.fill_(float("nan"))
+    next(predictor.network.readout.parameters()).data.fill_(float("nan"))
     explanation = next(explain_cases(predictor, cohort, [0]))
     assert explanation.withheld
     assert read_explanation(write_explanation(tmp_path, explanation)).withheld

@@ -17,7 +17,7 @@ def stream(hours: list[list[float]], observed: list[list[bool]] | None = None) -
 def batch(**streams: Stream) -> Batch:
     n = len(next(iter(streams.values())).values)
     times = np.full(n, np.datetime64("2024-01-01", "us"))
-    return Batch(np.arange(n).astype(str), np.arange(n), times, streams, torch.zeros(n))
+    return Batch(np.arange(n).astype(str), np.arange(n), times, streams, torch.zeros(n), torch.zeros(n, 1))
 
 
 def test_an_observed_value_after_the_index_time_cannot_be_built() -> None:
@@ -41,7 +41,7 @@ def test_shapes_must_agree() -> None:
     with pytest.raises(TypeError, match="observed must be bool"):
         Stream(torch.zeros(2, 3), torch.ones(2, 3), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="stream b has 2 cases, the batch 1"):
-        Batch(np.array(["1"]), np.array([1]), np.array([0]), {"b": stream([[0.0], [0.0]])}, torch.zeros(1))
+        Batch(np.array(["1"]), np.array([1]), np.array([0]), {"b": stream([[0.0], [0.0]])}, torch.zeros(1), torch.zeros(1, 1))
 
 
 def test_masking_zeroes_what_it_hides_and_never_uncovers() -> None:

@@ -94,7 +94,7 @@ def test_gradients_are_finite_where_a_case_has_nothing(network: Network, batch: 
         {n: s.masked(torch.arange(CASES)[:, None] > 0) for n, s in batch.streams.items()}  # the first case has nothing
     )
     network.zero_grad()
-    member_loss(network(lonely.streams), batch.target, torch.ones(CASES, 2)).backward()  # type: ignore[no-untyped-call]  # torch's own
+    member_loss(network.meaning, network(lonely.streams), batch.outcome, torch.ones(CASES, 2)).backward()  # type: ignore[no-untyped-call]  # torch's own
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values())
     for name in network.stream_names:
@@ -108,8 +108,9 @@ def test_gradients_are_finite_where_a_case_has_nothing(network: Network, batch: 
 def test_before_the_fusion_is_trained_evidence_adds_to_the_prior(
     fusion: str, cohort: Cohort, batch: Batch, tiny_config: Callable[..., ModelConfig]
 ) -> None:
-    network = build_network(tiny_config(cohort, fusion), cohort.statistics).eval()
-    prevalence = cohort.statistics.prevalence
+    network = build_network(tiny_config(cohort, fusion), cohort.statistics, cohort.task).eval()
+    network.fit_prior(torch.tensor(cohort.outcome))
+    prevalence = float(cohort.target.mean())
     prior = np.log(prevalence / (1 - prevalence))
     expected = np.full(CASES, prior)
     for name, tokens in network.encode(batch.streams).items():
@@ -121,7 +122,7 @@ def test_before_the_fusion_is_trained_evidence_adds_to_the_prior(
                 expected[case] += float(seen.mean(0) @ layer.weight[0] + layer.bias[0])
     logits = network(batch.streams)
     for member in range(logits.shape[1]):
-        assert logits[:, member].numpy() == pytest.approx(expected, abs=1e-5)
+        assert logits[:, member, 0].numpy() == pytest.approx(expected, abs=1e-5)
     nothing = network(batch.without(*network.stream_names).streams)
     assert nothing.numpy() == pytest.approx(prior, abs=1e-6)
 
@@ -130,7 +131,7 @@ def test_before_the_fusion_is_trained_evidence_adds_to_the_prior(
 def test_a_streams_own_reading_is_its_evidence_beside_the_prior(
     cohort: Cohort, batch: Batch, tiny_config: Callable[..., ModelConfig]
 ) -> None:
-    network = build_network(tiny_config(cohort), cohort.statistics).eval()
+    network = build_network(tiny_config(cohort), cohort.statistics, cohort.task).eval()
     tokens = network.encode(batch.streams)
     for i, name in enumerate(network.stream_names):
         only = torch.zeros(CASES, len(tokens), dtype=torch.bool)
@@ -143,8 +144,8 @@ def test_a_streams_own_reading_is_its_evidence_beside_the_prior(
 def test_an_unknown_fusion_is_an_error_that_names_the_known_ones(
     cohort: Cohort, tiny_config: Callable[..., ModelConfig]
 ) -> None:
-    with pytest.raises(TaskError, match="fusion: expected one of attention, concat, got 'mean'"):
-        build_network(tiny_config(cohort, "mean"), cohort.statistics)
+    with pytest.raises(TaskError, match="fusion: expected one of attention, .*product-of-experts, got 'mean'"):
+        build_network(tiny_config(cohort, "mean"), cohort.statistics, cohort.task)
 
 
 def test_a_width_that_the_heads_do_not_divide_is_an_error(
@@ -152,4 +153,4 @@ def test_a_width_that_the_heads_do_not_divide_is_an_error(
 ) -> None:
     config = tiny_config(cohort).model_copy(update={"width": 17})
     with pytest.raises(TaskError, match=r"model.width 17: expected a multiple of fusion.heads 2"):
-        build_network(config, cohort.statistics)
+        build_network(config, cohort.statistics, cohort.task)

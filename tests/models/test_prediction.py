@@ -15,6 +15,7 @@ from models.prediction import INTERVAL_Z, Predictor, expit
 from models.score import predict_rows
 from models.training.train import TrainingOutcome
 from models.trust.calibrate import Calibration
+from models.trust.logits import LogitCalibration
 
 
 @pytest.fixture(scope="module")
@@ -24,13 +25,14 @@ def batch(synthetic_cohort: Callable[..., Cohort]) -> Batch:
 
 @pytest.fixture(scope="module")
 def predictor(outcome: TrainingOutcome) -> Predictor:
-    return replace(outcome.predictor, calibration=Calibration(1.4, -0.3, 0.02, 0.05, -0.01))
+    parts = (Calibration(1.4, -0.3, 0.02, 0.05, -0.01),)
+    return replace(outcome.predictor, calibration=LogitCalibration(parts, (slice(0, 1),)))
 
 
 def test_the_risk_is_the_logistic_of_the_calibrated_mean_of_the_members(predictor: Predictor, batch: Batch) -> None:
     prediction = predictor.predict(batch)
     with torch.inference_mode():
-        members = predictor.network(batch.streams).double().numpy()
+        members = predictor.network(batch.streams)[..., 0].double().numpy()
     logit = 1.4 * members.mean(1) - 0.3
     assert prediction.logit == pytest.approx(logit, abs=1e-6)
     assert prediction.risk == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-6)
@@ -41,7 +43,7 @@ def test_the_interval_holds_the_members_spread_the_calibrations_error_and_what_i
 ) -> None:
     prediction = predictor.predict(batch)
     with torch.inference_mode():
-        members = predictor.network(batch.streams).double().numpy()
+        members = predictor.network(batch.streams)[..., 0].double().numpy()
     raw = members.mean(1)
     absent = sum(predictor.absence_variance[n] * ~s.present.numpy() for n, s in batch.streams.items())
     variance = 1.4**2 * members.var(1, ddof=1) + (0.02 * raw**2 - 2 * 0.01 * raw + 0.05) + absent
@@ -85,8 +87,8 @@ def test_a_batch_without_one_of_its_streams_is_refused_rather_than_guessed(predi
 
 
 def test_one_member_has_no_spread_and_the_interval_is_the_calibrations(predictor: Predictor, batch: Batch) -> None:
-    certain = replace(predictor, calibration=Calibration())
-    members = torch.zeros(3, 1, dtype=torch.float64)
+    certain = replace(predictor, calibration=LogitCalibration.identity(predictor.network.meaning))
+    members = torch.zeros(3, 1, 1, dtype=torch.float64)
     prediction = certain._prediction(members, torch.ones(3, 6, dtype=torch.bool), torch.zeros(3, 4))
     assert prediction.low.tolist() == prediction.high.tolist() == [0.5] * 3
 

@@ -48,7 +48,7 @@ def models(trained: TrainingOutcome, tmp_path: Path) -> Path:
 
 def ruined(predictor: Predictor) -> Predictor:
     """The same model with its encoders' weights thrown into disorder."""
-    other = build_network(predictor.config, predictor.statistics).eval()
+    other = build_network(predictor.config, predictor.statistics, predictor.task).eval()
     with seeded(1), torch.no_grad():
         for parameter in other.parameters():
             parameter.copy_(0.2 * torch.randn_like(parameter))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ingest.batch import Batch, Stream
 from ingest.cohort import Cohort
 from models.network import Network
+from models.objectives.binary import BinaryObjective
 from models.training.losses import alone_loss, hide_elements, member_loss
 from models.training.weights import seeded
 
@@ -31,12 +32,12 @@ def test_the_member_loss_is_the_mean_over_the_cases_that_each_member_drew() -> N
         for m in range(3)
         for _ in range(drawn[i, m])
     ]
-    given = (torch.tensor(x, dtype=torch.float32) for x in (logits, target, drawn))
-    assert float(member_loss(*given)) == pytest.approx(np.mean(losses), rel=1e-5)
+    given = (torch.tensor(x, dtype=torch.float32) for x in (logits[..., None], target[:, None], drawn))
+    assert float(member_loss(BinaryObjective(), *given)) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_a_case_that_nobody_drew_gives_no_loss_and_no_nan() -> None:
-    assert float(member_loss(torch.ones(2, 3), torch.ones(2), torch.zeros(2, 3))) == 0
+    assert float(member_loss(BinaryObjective(), torch.ones(2, 3, 1), torch.ones(2, 1), torch.zeros(2, 3))) == 0
 
 
 def test_a_streams_own_loss_is_over_the_cases_that_have_it(
@@ -46,8 +47,8 @@ def test_a_streams_own_loss_is_over_the_cases_that_have_it(
     with torch.no_grad():
         tokens = network.encoders["sound"](batch.streams["sound"])
         here = batch.streams["sound"].present.numpy()
-        logit = network.read_alone("sound", tokens).numpy()[here]
-        loss = float(alone_loss(network, "sound", tokens, batch.target))
+        logit = network.read_alone("sound", tokens)[:, 0].numpy()[here]
+        loss = float(alone_loss(network, "sound", tokens, batch.outcome))
     y = batch.target.numpy()[here]
     assert 0 < here.sum() < len(here)
     assert loss == pytest.approx(float(np.mean(np.logaddexp(0, logit) - y * logit)), rel=1e-5)

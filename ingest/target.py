@@ -1,0 +1,290 @@
+"""What a task asks for: the kinds of outcome, each with the event whose probability is called the risk.
+
+Every kind has a *risk event*, so that a case has one risk whatever is predicted: the outcome itself, some of the
+classes, a value above a limit, a cause by the horizon.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Code = Annotated[str, Field(min_length=1)]
+Texts = tuple[str, ...]
+
+
+class Value(BaseModel):
+    """The base of every part of a task: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BinaryTarget(Value):
+    """The outcome happens or not: events within a horizon after the index time, or a stated label.
+
+    With `events`, a case is positive where one of them falls in (index, index + horizon_hours]. With `label`, the
+    text of that code decides, and a text that is in neither list excludes the case and is counted.
+    """
+
+    kind: Literal["binary"] = "binary"
+    events: tuple[Code, ...] = ()
+    horizon_hours: float | None = Field(default=None, gt=0)
+    label: Code | None = None
+    positive: Texts = ()
+    negative: Texts = ()
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "BinaryTarget":
+        if bool(self.events) == (self.label is not None):
+            raise ValueError("give either events (with horizon_hours) or label (with positive and negative)")
+        if self.events and self.horizon_hours is None:
+            raise ValueError("events need horizon_hours")
+        if self.label and not (self.positive and self.negative):
+            raise ValueError("a label needs both positive and negative values")
+        if overlap := set(self.positive) & set(self.negative):
+            raise ValueError(f"these values are both positive and negative: {sorted(overlap)}")
+        return self
+
+    @property
+    def codes(self) -> set[str]:
+        """Every code that it reads."""
+        return {*self.events, *filter(None, (self.label,))}
+
+    @property
+    def labelled(self) -> set[str]:
+        """The codes that state the outcome outright, so that no stream may read them."""
+        return set(filter(None, (self.label,)))
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether cases without an index time have no such outcome."""
+        return bool(self.events)
+
+    @property
+    def asks(self) -> str:
+        """What is asked, in words."""
+        return f"{', '.join(self.events)} within {self.horizon_hours:g} h" if self.events else str(self.label)
+
+    @property
+    def columns(self) -> Texts:
+        """Names of the numbers that state an outcome: 1 or 0."""
+        return ("outcome",)
+
+
+class ClassesTarget(Value):
+    """One of several classes: what a label says.
+
+    classes: name -> the texts of `label` that mean it, two or more. `ordinal`: from the lowest to the highest. A text
+    of none of them excludes the case and is counted. risk: the classes whose joint probability is the risk.
+    """
+
+    kind: Literal["multiclass", "ordinal"]
+    label: Code
+    classes: dict[str, Texts] = Field(min_length=2)
+    risk: Texts = Field(min_length=1)
+    horizon_hours: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _apart(self) -> "ClassesTarget":
+        texts = [text for mine in self.classes.values() for text in mine]
+        if empty := [name for name, mine in self.classes.items() if not mine]:
+            raise ValueError(f"classes {empty}: expected at least one text each")
+        if twice := sorted({text for text in texts if texts.count(text) > 1}):
+            raise ValueError(f"these texts are in several classes: {twice}")
+        if unknown := [name for name in self.risk if name not in self.classes]:
+            raise ValueError(f"risk: expected some of {list(self.classes)}, got {unknown}")
+        if set(self.risk) == set(self.classes):
+            raise ValueError("risk: expected some of the classes, got all of them")
+        return self
+
+    @property
+    def codes(self) -> set[str]:
+        """Every code that it reads."""
+        return {self.label}
+
+    @property
+    def labelled(self) -> set[str]:
+        """The codes that state the outcome outright, so that no stream may read them."""
+        return {self.label}
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether cases without an index time have no such outcome."""
+        return False
+
+    @property
+    def asks(self) -> str:
+        """What is asked, in words."""
+        return f"which {self.label}: {', '.join(self.classes)}"
+
+    @property
+    def columns(self) -> Texts:
+        """The position of the class."""
+        return ("class",)
+
+
+class LabelsTarget(Value):
+    """Several outcomes of which any may happen; one that is unknown does not exclude the case, all unknown do.
+
+    labels: name -> a binary outcome. risk: the one whose probability is the risk.
+    """
+
+    kind: Literal["multilabel"]
+    labels: dict[str, BinaryTarget] = Field(min_length=2)
+    risk: str
+
+    @model_validator(mode="after")
+    def _known(self) -> "LabelsTarget":
+        if self.risk not in self.labels:
+            raise ValueError(f"risk: expected one of {list(self.labels)}, got {self.risk!r}")
+        return self
+
+    @property
+    def codes(self) -> set[str]:
+        """Every code that it reads."""
+        return set().union(*(label.codes for label in self.labels.values()))
+
+    @property
+    def labelled(self) -> set[str]:
+        """The codes that state the outcome outright, so that no stream may read them."""
+        return set().union(*(label.labelled for label in self.labels.values()))
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether cases without an index time have no such outcome."""
+        return any(label.needs_times for label in self.labels.values())
+
+    @property
+    def asks(self) -> str:
+        """What is asked, in words."""
+        return f"which of {', '.join(self.labels)}"
+
+    @property
+    def columns(self) -> Texts:
+        """One per label: 1, 0 or NaN."""
+        return tuple(self.labels)
+
+
+class RegressionTarget(Value):
+    """A number: the first (or as `reduce` says) value of a code after the index time, within the horizon.
+
+    The risk is the probability of a value above `above`.
+    """
+
+    kind: Literal["regression"]
+    value: Code
+    unit: str | None = None
+    reduce: Literal["first", "last", "min", "max", "mean"] = "first"
+    horizon_hours: float | None = Field(default=None, gt=0)
+    above: float
+
+    @property
+    def codes(self) -> set[str]:
+        """Every code that it reads."""
+        return {self.value}
+
+    @property
+    def labelled(self) -> set[str]:
+        """The codes that state the outcome outright, so that no stream may read them."""
+        return set() if self.horizon_hours else {self.value}  # what came before may well be read
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether cases without an index time have no such outcome."""
+        return False
+
+    @property
+    def asks(self) -> str:
+        """What is asked, in words."""
+        return f"{self.reduce} {self.value}" + (f" within {self.horizon_hours:g} h" if self.horizon_hours else "")
+
+    @property
+    def columns(self) -> Texts:
+        """The number."""
+        return ("value",)
+
+
+class SurvivalTarget(Value):
+    """The time to an event, some of which nobody saw (censored), perhaps of several competing causes.
+
+    Either `causes`, name -> codes, from times: the first of them after the index time counts, and a case without one
+    is censored when it was last followed up (the latest observation of a `follow_up` code), or at the horizon. Or from
+    a record: `duration` (a number of `duration_unit`), and `label` whose text is one of a cause's, or of `censored`.
+    The risk is the probability of `risk` (the first cause, unless named) by the horizon. intervals: how many parts of
+    equal length the time up to the horizon is cut into.
+    """
+
+    kind: Literal["survival"]
+    causes: dict[str, Texts] = Field(min_length=1)
+    horizon_hours: float = Field(gt=0)
+    intervals: int = Field(default=10, ge=2, le=200)
+    follow_up: tuple[Code, ...] = ()
+    duration: Code | None = None
+    duration_unit: Literal["h", "d", "wk", "mo", "a"] = "d"
+    label: Code | None = None
+    censored: Texts = ()
+    risk: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> "SurvivalTarget":
+        stated = (self.duration is not None, self.label is not None, bool(self.censored))
+        if any(stated) and not (all(stated) and not self.follow_up):
+            raise ValueError("from a record: give duration, label and censored, and no follow_up")
+        if not any(stated) and not self.follow_up:
+            raise ValueError("from times: give follow_up, the codes that show that a case was still being observed")
+        if self.risk is not None and self.risk not in self.causes:
+            raise ValueError(f"risk: expected one of {list(self.causes)}, got {self.risk!r}")
+        texts = [*self.censored, *(text for mine in self.causes.values() for text in mine)]
+        if twice := sorted({text for text in texts if texts.count(text) > 1}):
+            raise ValueError(f"these mean two things: {twice}")
+        return self
+
+    @property
+    def codes(self) -> set[str]:
+        """Every code that it reads."""
+        if self.duration is not None:
+            return {self.duration, str(self.label)}
+        return {*self.follow_up, *(code for mine in self.causes.values() for code in mine)}
+
+    @property
+    def labelled(self) -> set[str]:
+        """The codes that state the outcome outright, so that no stream may read them."""
+        return set(filter(None, (self.duration, self.label)))
+
+    @property
+    def needs_times(self) -> bool:
+        """Whether cases without an index time have no such outcome."""
+        return self.duration is None
+
+    @property
+    def asks(self) -> str:
+        """What is asked, in words."""
+        return f"time to {', '.join(self.causes)}, within {self.horizon_hours:g} h"
+
+    @property
+    def columns(self) -> Texts:
+        """Hours until the event or the censoring, and the cause: 1 ... in order, 0 where censored."""
+        return ("hours", "cause")
+
+    @property
+    def risk_cause(self) -> int:
+        """The number of the cause whose probability is the risk."""
+        return list(self.causes).index(self.risk or next(iter(self.causes))) + 1
+
+
+def _kind(raw: object) -> str:
+    kind = raw.get("kind", "binary") if isinstance(raw, dict) else getattr(raw, "kind", "")
+    return "classes" if kind in ("multiclass", "ordinal") else str(kind)
+
+
+Target = Annotated[
+    Annotated[BinaryTarget, Tag("binary")]
+    | Annotated[ClassesTarget, Tag("classes")]
+    | Annotated[LabelsTarget, Tag("multilabel")]
+    | Annotated[RegressionTarget, Tag("regression")]
+    | Annotated[SurvivalTarget, Tag("survival")],
+    Discriminator(
+        _kind,
+        custom_error_type="target_kind",
+        custom_error_message="kind: expected binary, multiclass, ordinal, multilabel, regression or survival",
+    ),
+]

@@ -10,9 +10,11 @@ from torch import nn
 from ingest.batch import Stream
 from ingest.cohort import Cohort
 from ingest.files import replacing_file
+from models.encoders.block_projection import BlockProjection
 from models.network import Network
 
 BATCH = 32
+PROJECTED_AT_MOST = 6000  # cases that a projection is fitted on
 
 
 def with_frozen_features(
@@ -34,9 +36,26 @@ def with_frozen_features(
     return cohort.with_features(keys)
 
 
+def fit_projections(network: Network, cohort: Cohort, rows: np.ndarray, seed: int) -> None:
+    """Fit what encoders of very many features need to know of them, on those of training cases."""
+    for number, (name, encoder) in enumerate(network.encoders.items()):
+        projection = getattr(encoder, "out", None)
+        if not isinstance(projection, BlockProjection):
+            continue
+        has = rows[cohort.index[f"{name}_row"].to_numpy()[rows] >= 0]
+        some = np.random.default_rng([seed, number]).permutation(has)[:PROJECTED_AT_MOST]
+        streams = (batch.streams[name] for batch in cohort.batches(np.sort(some), BATCH, [name]))
+        features = [stream.values[stream.observed_times] for stream in streams]
+        if features:
+            projection.fit(torch.cat(features), torch.Generator().manual_seed(seed))
+
+
 def feature_key(encoder: nn.Module) -> str:
-    """Twelve hexadecimal digits that stand for a frozen backbone: its weights and how its input is scaled."""
+    """Twelve hexadecimal digits that stand for a frozen backbone: its parts, its weights, how its input is scaled."""
     digest = hashlib.sha256()
+    for name, module in encoder.named_modules():
+        if not name.startswith("out"):
+            digest.update(f"{name} {type(module).__qualname__} {getattr(module, 'revision', '')}".encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         if not name.startswith("out."):
             digest.update(name.encode())

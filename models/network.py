@@ -153,6 +153,6 @@ def build_network(config: ModelConfig, statistics: Statistics, task: Task) -> Ne
         fusion = FUSIONS[kind](config.fusion, config.width, len(encoders), config.members, config.dropout)
     evidence = EVIDENCE[LATE.get(kind, config.evidence)](len(encoders), config.members)
     objective = build_objective(task)
-    frozen = [name for name in statistics.streams if config.encoders[name].frozen]
+    frozen = {name: int(getattr(encoders[name], "plain", 0)) for name in encoders if config.encoders[name].frozen}
     experts = build_experts(config.experts, statistics, task, frozen, config.members, objective)
     return Network(encoders, evidence, fusion, objective, experts, width=config.width, members=config.members)

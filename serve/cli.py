@@ -11,6 +11,7 @@ import typer
 
 from serve.commands import (
     align,
+    audit,
     dashboard,
     deidentify,
     demo,
@@ -26,6 +27,7 @@ from serve.commands import (
     tasks,
     trace,
     train,
+    validate,
     vocabulary,
 )
 from serve.exits import Refused
@@ -45,8 +47,10 @@ app.command("ingest")(ingest.ingest)
 app.command("tasks")(tasks.tasks)
 app.command("vocabulary")(vocabulary.vocabulary)
 app.command("align")(align.align)
+app.command("audit")(audit.audit)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("validate")(validate.validate)
 app.command("score")(score.score)
 app.command("explain")(explain.explain)
 app.command("trace")(trace.trace)

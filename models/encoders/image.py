@@ -11,6 +11,7 @@ from ingest.errors import TaskError
 from ingest.statistics import StreamStatistics
 from models.config import EncoderConfig
 from models.encoders.backbone import Backbone, Projection
+from models.encoders.block_projection import BlockProjection
 from models.encoders.image_networks import Built, build_image_network
 from models.encoders.image_weights import load_weights, read_weights
 from models.encoders.tokens import Standardise, Tokens
@@ -46,7 +47,12 @@ class ImageEncoder(nn.Module):
         self.size = built.size
         mean, std = built.scale or (statistics.mean, statistics.std)
         self.standardise = Standardise(mean, std, trailing=len(shape))
-        self.out = Projection(self.size, width, statistics.elements, dropout=dropout, ages=True)
+        self.plain = built.blocks[-1] if built.blocks else 0  # features at the end that stand for themselves
+        self.out: nn.Module = (
+            BlockProjection(built.blocks, width)
+            if built.blocks
+            else Projection(self.size, width, statistics.elements, dropout=dropout, ages=True)
+        )
 
     @property
     def architecture(self) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The networks that images may pass: MONAI's residual, dense, efficient and patch ones, and two small plain ones."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -10,7 +11,9 @@ from torch import nn
 
 from ingest.errors import TaskError
 from models.config import EncoderConfig
+from models.encoders.image_stages import StagedNetwork
 
+LEAST_STAGE_WIDTH = 24  # of the stages that are pooled: channels
 LEAST_SIDE = 32  # of images that are halved five times
 PATCHES_AT_MOST = 2048  # attention looks at every pair of them
 PATCH_WIDTH, PATCH_LAYERS = 192, 6
@@ -22,13 +25,15 @@ class Built:
     """A network from (n, C, *shape) to (n, size), with new weights.
 
     scale: the mean and standard deviation per channel that pretrained weights expect; None for the cohort's own.
-    weights: reads those that come with it, where some do.
+    weights: reads those that come with it, where some do. blocks: where there are very many features, how many of them
+    belong together.
     """
 
     network: nn.Module
     size: int
     scale: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     weights: Callable[[], Mapping[str, torch.Tensor]] | None = None
+    blocks: tuple[int, ...] = ()
 
 
 def build_image_network(config: EncoderConfig, channels: int, shape: Sequence[int]) -> Built:
@@ -135,6 +140,30 @@ def _efficientnet_lite0(config: EncoderConfig, channels: int, shape: Sequence[in
     )
 
 
+def _lite0_stages(config: EncoderConfig, channels: int, shape: Sequence[int]) -> Built:
+    if not config.frozen:
+        raise TaskError("network 'efficientnet-lite0-stages': expected frozen: true; its features are computed once")
+    built = _efficientnet_lite0(config, channels, shape)
+    assert built.scale is not None
+    network: Any = built.network
+    widths = [block._project_conv.out_channels for block in network._blocks]
+    last = [width for width, after in pairwise([*widths, 0]) if width != after and width >= LEAST_STAGE_WIDTH]
+    staged = StagedNetwork(network, _walk_lite0, [*last, built.size], *built.scale)
+    return Built(staged, sum(staged.blocks), built.scale, built.weights, staged.blocks)
+
+
+def _walk_lite0(network: Any, images: torch.Tensor) -> Iterator[torch.Tensor]:
+    """The maps at the end of each stage, and those of the head."""
+    seen = network._swish(network._bn0(network._conv_stem(images)))
+    blocks = list(network._blocks)
+    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+        seen = block(seen)
+        width = block._project_conv.out_channels
+        if width >= LEAST_STAGE_WIDTH and (after is None or after._project_conv.out_channels != width):
+            yield seen
+    yield network._swish(network._bn1(network._conv_head(seen)))
+
+
 def _vit(config: EncoderConfig, channels: int, shape: Sequence[int]) -> Built:
     return Built(PatchTransformer(channels, shape, config.layers or PATCH_LAYERS, config.heads), PATCH_WIDTH)
 
@@ -176,6 +205,7 @@ IMAGE_NETWORKS: dict[str, Callable[[EncoderConfig, int, Sequence[int]], Built]] 
     "efficientnet-b3": partial(_efficientnet, "efficientnet-b3"),
     "efficientnet-b4": partial(_efficientnet, "efficientnet-b4"),
     "efficientnet-lite0": _efficientnet_lite0,
+    "efficientnet-lite0-stages": _lite0_stages,
     "vit": _vit,
     "cnn": partial(_plain, "maxima"),
     "strided": partial(_plain, "stride"),

@@ -4,7 +4,7 @@ Early stages see texture, late ones things; a mean alone forgets how uneven an i
 networks are taught to overlook, and what dermatology looks at.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -18,40 +18,35 @@ POOLS = 4
 
 
 class StagedNetwork(nn.Module):
-    """Images (n, 3, H, W) → (n, F): each tapped stage's channels pooled four ways, then COLOURS colour numbers.
+    """Images (n, 3, H, W) → (n, F): each stage's channels pooled four ways, then COLOURS colour numbers.
 
-    stages: modules that are run one after another; taps: the channels of those that are pooled, None for the others.
-    mean, std: what the images were standardised by, so that their colours can be had back in [0, 1].
+    walk: gives the maps of the stages of `network`, one after another; channels: of each. mean, std: what the images
+    were standardised by, so that their colours can be had back in [0, 1]. plain: how many numbers at the end stand for
+    themselves, and need no projection before trees read them.
     """
 
+    revision = "1"  # of what is computed: another one makes kept features be computed anew
+    plain = COLOURS
     mean: torch.Tensor
     std: torch.Tensor
 
     def __init__(
         self,
-        stages: Sequence[nn.Module],
-        taps: Sequence[int | None],
+        network: nn.Module,
+        walk: Callable[[nn.Module, torch.Tensor], Iterator[torch.Tensor]],
+        channels: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(stages)
-        self.taps = tuple(taps)
+        self.network, self.walk = network, walk
+        self.blocks = (*(POOLS * each for each in channels), COLOURS)
         self.register_buffer("mean", torch.tensor(list(mean)).reshape(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(list(std)).reshape(-1, 1, 1), persistent=False)
 
-    @property
-    def blocks(self) -> tuple[int, ...]:
-        """How many numbers each tapped stage gives, and the colours: F in parts that count the same."""
-        return (*(POOLS * channels for channels in self.taps if channels is not None), COLOURS)
-
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, F)."""
-        found, seen = [], images
-        for stage, channels in zip(self.stages, self.taps, strict=True):
-            seen = stage(seen)
-            if channels is not None:
-                found.append(pooled(seen))
+        """(n, F); blocks: how many of the F belong together."""
+        found = [pooled(maps) for maps in self.walk(self.network, images)]
         colours = colour_numbers((images * self.std + self.mean).clamp(0, 1))
         return torch.cat([*found, colours.to(found[0].dtype)], 1)
 

@@ -81,7 +81,8 @@ class AttentionPool(nn.Module):
 
     def forward(self, elements: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
         """elements (..., T, D), observed (..., T) → (..., K, D); 0 where nothing is observed."""
-        score = self.score(elements).masked_fill(~observed[..., None], torch.finfo(elements.dtype).min)
+        score = self.score(elements)
+        score = score.masked_fill(~observed[..., None], torch.finfo(score.dtype).min)
         weight = score.softmax(-2) * observed[..., None]
         return torch.einsum("...tk,...td->...kd", weight, elements)
 

@@ -34,7 +34,8 @@ class StreamColumns(nn.Module):
     """The columns of one stream: (B, P) float64, NaN in all of them for a case that lacks it.
 
     reduction (I, C), centre (I,), weight (I,): of text and of features, fitted by `models.flat.features`; I is the size
-    of the bag or of the features. C is 0 before that.
+    of the bag or of the features. C is 0 before that. plain: None where the stream's own values are read; else they are
+    features, of which that many at the end are given as they are.
     """
 
     reduction: torch.Tensor
@@ -42,10 +43,11 @@ class StreamColumns(nn.Module):
     weight: torch.Tensor
 
     def __init__(
-        self, statistics: StreamStatistics, *, featured: bool = False, window_hours: float | None = None
+        self, statistics: StreamStatistics, *, plain: int | None = None, window_hours: float | None = None
     ) -> None:
         super().__init__()
-        self.kind = "features" if featured else statistics.kind
+        self.kind = statistics.kind if plain is None else "features"
+        self.plain = plain or 0
         self.window_hours = window_hours or WINDOW_HOURS
         self.statistics = statistics
         for name, shape in (("reduction", (0, 0)), ("centre", (0,)), ("weight", (0,))):
@@ -55,23 +57,32 @@ class StreamColumns(nn.Module):
     def names(self) -> list[str]:
         """P names."""
         if self.kind in ("text", "features"):
-            return [f"component {i + 1}" for i in range(self.reduction.shape[1])]
+            reduced = [f"component {i + 1}" for i in range(self.reduction.shape[1])]
+            return reduced + [f"feature {i + 1}" for i in range(self.plain)]
         return LABELS[self.kind](self.statistics)
 
     def forward(self, stream: Stream) -> torch.Tensor:
         """(B, P)."""
-        if self.kind in ("text", "features") and not self.reduction.shape[1]:
-            return stream.hours.new_zeros(len(stream.hours), 0, dtype=torch.float64)
-        if self.kind in ("text", "features"):
-            found = (self.raw(stream) * self.weight - self.centre) @ self.reduction
+        if self.kind == "text":
+            found = self._reduced(self.raw(stream))
+        elif self.kind == "features":
+            raw = self.raw(stream)
+            kept = raw.shape[1] - self.plain
+            found = torch.cat([self._reduced(raw[:, :kept]), raw[:, kept:]], 1)
         else:
             found = COLUMNS[self.kind](stream, self.window_hours)
         return torch.where(stream.present[:, None], found, torch.nan)
 
+    def _reduced(self, raw: torch.Tensor) -> torch.Tensor:
+        """raw (B, I) → (B, C)."""
+        if not self.reduction.shape[1]:
+            return raw[:, :0]
+        return (raw * self.weight - self.centre) @ self.reduction
+
     def raw(self, stream: Stream) -> torch.Tensor:
         """(B, I) what is reduced: the weighted bag, or the mean features."""
         if self.kind == "text":
-            return _bag(stream.values, stream.observed, self.weight)
+            return _bag(stream.values, stream.observed, self.weight) if len(self.weight) else stream.hours.double()
         there = stream.observed_times.to(torch.float64)
         total = torch.einsum("btf,bt->bf", stream.values.double(), there)
         return total / there.sum(1, keepdim=True).clamp(min=1)

@@ -66,11 +66,11 @@ def build_experts(
     kinds: Sequence[str],
     statistics: Statistics,
     task: Task,
-    featured: Sequence[str],
+    featured: Mapping[str, int],
     members: int,
     objective: Objective,
 ) -> ColumnExperts | None:
-    """The experts of these kinds, not fitted yet. featured: the streams whose columns are a frozen network's features.
+    """The experts of these kinds, not fitted yet. featured: as in `FlatFeatures`.
 
     There are no trees for outcomes other than classes.
     """
@@ -98,7 +98,8 @@ def fit_experts(
     draws its dropout from torch's global generator.
     """
     streams = list(experts.flat.streams)
-    fitted = fit_flat(cohort, rows, seed, streams)
+    featured = {name: experts.flat.of(name).plain for name in streams if experts.flat.of(name).kind == "features"}
+    fitted = fit_flat(cohort, rows, seed, streams, featured)
     experts.flat.load_state_dict(fitted.state_dict())
     columns, names = fitted.columns(cohort, rows)
     owner = np.array([streams.index(name.split(": ", 1)[0]) for name in names], np.int64)

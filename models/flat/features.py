@@ -1,6 +1,6 @@
 """The columns of a cohort's cases, with the reductions of text and of features fitted on some of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,13 +16,16 @@ CASES_AT_ONCE = 256
 
 
 class FlatFeatures(nn.Module):
-    """What turns streams into columns. Build it with `fit_flat`."""
+    """What turns streams into columns. Build it with `fit_flat`.
 
-    def __init__(self, statistics: Statistics, task: Task, featured: Sequence[str]) -> None:
+    featured: the streams whose values are a frozen network's features, and how many at the end need no reduction.
+    """
+
+    def __init__(self, statistics: Statistics, task: Task, featured: Mapping[str, int]) -> None:
         super().__init__()
         self.streams = nn.ModuleDict(
             {
-                name: StreamColumns(each, featured=name in featured, window_hours=task.streams[name].window_hours)
+                name: StreamColumns(each, plain=featured.get(name), window_hours=task.streams[name].window_hours)
                 for name, each in statistics.streams.items()
             }
         )
@@ -48,12 +51,20 @@ class FlatFeatures(nn.Module):
         return np.concatenate([np.zeros((0, len(self.names)), np.float32), *blocks]), self.names
 
 
-def fit_flat(cohort: Cohort, rows: np.ndarray, seed: int, streams: Sequence[str] | None = None) -> FlatFeatures:
+def fit_flat(
+    cohort: Cohort,
+    rows: np.ndarray,
+    seed: int,
+    streams: Sequence[str] | None = None,
+    featured: Mapping[str, int] | None = None,
+) -> FlatFeatures:
     """Fit the reductions on these cases. Streams of which the cohort keeps features are summed up by those."""
+    if featured is None:
+        featured = dict.fromkeys(cohort.features, 0)
     names = cohort.stream_names if streams is None else list(streams)
     statistics = cohort.statistics
     chosen = Statistics({name: statistics.streams[name] for name in names}, statistics.cases, statistics.prevalence)
-    flat = FlatFeatures(chosen, cohort.task, [name for name in names if name in cohort.features])
+    flat = FlatFeatures(chosen, cohort.task, {name: plain for name, plain in featured.items() if name in names})
     for name in names:
         if flat.of(name).kind == "text":
             _fit_text(flat.of(name), _streams(cohort, rows, name), seed)
@@ -103,6 +114,7 @@ def _fit_features(columns: StreamColumns, streams: Sequence[Stream], seed: int) 
     if not streams:
         return
     raw = torch.cat([columns.raw(stream) for stream in streams]).numpy()
+    raw = raw[:, : raw.shape[1] - columns.plain]
     spread = raw.std(0)
     weight = np.where(spread > 1e-9, 1 / np.maximum(spread, 1e-9), 0.0)
     components = min(FEATURE_COMPONENTS, *raw.shape)

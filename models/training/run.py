@@ -17,7 +17,7 @@ from torch import nn
 from ingest.cohort import Cohort
 from ingest.statistics import Statistics
 from models.config import ModelConfig, TrainingConfig
-from models.features import with_frozen_features
+from models.features import fit_projections, with_frozen_features
 from models.network import Network, build_network
 from models.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
 from models.training.losses import AloneLoss, TogetherLoss
@@ -76,6 +76,7 @@ class Run:
         self.network.fit_prior(torch.from_numpy(cohort.outcome[splits["train"]]))
         self.network.to(self.device)
         self.cohort = with_frozen_features(cohort, self.network, self.device, on_features)
+        fit_projections(self.network, self.cohort, splits["train"], seed)
         rng = np.random.default_rng(seed)
         # Each member sees its own bootstrap of the cases (Breiman 1996), as Poisson counts (Oza & Russell 2001).
         self.weight = torch.from_numpy(rng.poisson(1.0, (len(splits["train"]), config.members)).astype(np.float32))

@@ -18,7 +18,7 @@ def train(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     seed: SeedOption = 0,
     streams: Annotated[str | None, typer.Option(help="Only these streams, separated by commas.")] = None,
-    fusion: Annotated[str | None, typer.Option(help="attention or concat; the default is the task's.")] = None,
+    fusion: Annotated[str | None, typer.Option(help="A kind from docs/fusions.md; the default is the task's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most this many epochs.")] = None,
 ) -> None:
     """Train a new model version. The first version of a task becomes its champion."""

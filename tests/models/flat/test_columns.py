@@ -71,7 +71,7 @@ def test_features_are_whitened_by_their_principal_components() -> None:
     rng = np.random.default_rng(1)
     mixed = (rng.normal(size=(80, 3)) @ rng.normal(size=(3, 6))).astype(np.float32)
     some = Stream(torch.from_numpy(mixed)[:, None], torch.ones(80, 1, dtype=torch.bool), torch.zeros(80, 1))
-    columns = StreamColumns(StreamStatistics("image", (3, 8, 8), (0.0,) * 3, (1.0,) * 3, 1), featured=True)
+    columns = StreamColumns(StreamStatistics("image", (3, 8, 8), (0.0,) * 3, (1.0,) * 3, 1), plain=0)
     _fit_features(columns, [some], 0)
     found = columns(some).numpy()
     expected = PCA(3, whiten=True).fit_transform(mixed.astype(float) / mixed.std(0))

@@ -11,6 +11,7 @@ from models import store
 from models.evaluate.evaluation import evaluate
 from models.evaluate.metrics import check_outcomes
 from models.evaluate.results import Evaluation
+from models.evaluate.subgroups import cohort_groupings
 from models.features import with_frozen_features
 from models.flat.boosting import train_gradient_boosting
 from models.prediction import Predictor
@@ -28,6 +29,7 @@ def assess(
     split: str = "test",
     alone_folder: Path | None = None,
     attainable: Mapping[str, float] | None = None,
+    groupings: Mapping[str, np.ndarray] | None = None,
     baseline: bool = True,
     on_step: Step | None = None,
 ) -> Evaluation:
@@ -35,7 +37,8 @@ def assess(
 
     alone_folder: where to keep networks trained on one stream each (the honest rival of a fusion; what is there is
     used again). Where it is None, the model itself with only that stream stands in. attainable: case_id -> the risk
-    that the outcome was drawn from, for simulated data.
+    that the outcome was drawn from, for simulated data. groupings: name -> the group of each case of the cohort (N,),
+    such as a site or a scanner, beside those that the cohort has by itself.
     """
     say = on_step or (lambda _: None)
     check_fits(predictor, cohort)
@@ -71,6 +74,7 @@ def assess(
         rng=np.random.default_rng(seed),
         attainable=None if attainable is None else _attainable(attainable, cohort, rows),
         kinds=kinds,
+        groupings={**cohort_groupings(cohort, rows), **{n: labels[rows] for n, labels in (groupings or {}).items()}},
         split=split,
     )
 

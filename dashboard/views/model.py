@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard import model_figures, session, words
 from dashboard.session import Place
 from dashboard.views.parts import data_table, disclaimer, empty, theme
-from models.evaluate.results import Estimate, Evaluation
+from models.evaluate.results import Estimate, Evaluation, SubgroupResult
 
 MEASURES = {
     "auroc": ("AUROC", "How often a case with the outcome gets the higher risk of two. 0.5 is chance, 1 is perfect."),
@@ -72,6 +72,8 @@ def _performance(found: Evaluation) -> None:
                      "(coloured) and of each source alone (grey; point at one for its name).")  # fmt: skip
         st.altair_chart(model_figures.roc(found, theme()), key="roc")
     _thresholds(found)
+    if found.subgroups:
+        _subgroups(found)
     left, right = st.columns(2, gap="large")
     with left:
         _patterns(found)
@@ -119,6 +121,31 @@ def _thresholds(found: Evaluation) -> None:
         ),
         hide_index=True,
     )
+
+
+def _subgroups(found: Evaluation) -> None:
+    st.subheader(
+        "For which groups", anchor=False, help="Each group beside all other cases: a difference counts where its range "
+        "excludes 0; of twenty, one does so by chance. Found and right: with a tenth of all cases flagged.",
+    )  # fmt: skip
+    data_table(pd.DataFrame([_group_row(group) for group in found.subgroups]).fillna(""), hide_index=True, height=260)
+
+
+def _group_row(group: SubgroupResult) -> dict[str, str | int]:
+    row: dict[str, str | int] = {
+        "Group": f"{group.grouping}: {group.group}",
+        "Cases": group.n,
+        "With outcome": group.events,
+    }
+    if not group.metrics:
+        return {**row, "AUROC": group.reason}
+    return {
+        **row,
+        "AUROC": str(group.metrics["auroc"]),
+        "Less the rest": _signed(group.differences["auroc"]),
+        "Found (sensitivity)": _share(group.metrics["sensitivity"]),
+        "Right when flagged (PPV)": _share(group.metrics["positive_predictive_value"]),
+    }
 
 
 def _patterns(found: Evaluation) -> None:
@@ -180,8 +207,10 @@ def _history(place: Place, version: str) -> None:
 
 
 def _share(estimate: Estimate) -> str:
-    if estimate.value is None or estimate.low is None or estimate.high is None:
+    if estimate.value is None:
         return estimate.reason
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.0%} ({estimate.reason})"
     return f"{estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%})"
 
 

@@ -4,15 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from models.evaluate.bootstrap import (
-    Interval,
-    Resamples,
-    basic_interval,
-    bootstrap_interval,
-    draw_resamples,
-    paired_difference,
-    paired_ratio,
-)
+from models.evaluate.alerts import alert_points
+from models.evaluate.bootstrap import Resamples, draw_resamples, paired_difference, paired_ratio
 from models.evaluate.calibration_curve import calibration_error, ece, floors
 from models.evaluate.curves import (
     net_benefit_curve,
@@ -20,6 +13,8 @@ from models.evaluate.curves import (
     reliability,
     roc_curve,
 )
+from models.evaluate.delong import delong_test
+from models.evaluate.estimates import estimate, plain, too_few
 from models.evaluate.metrics import (
     EvaluationError,
     Measure,
@@ -44,10 +39,10 @@ from models.evaluate.results import (
     PatternResult,
     WhereAvailable,
 )
+from models.evaluate.subgroups import fewer_for, subgroup_results
 
 FUSED = "fused"
 ATTAINABLE = "best attainable"
-FEWEST_OF_A_CLASS = 5  # events, and non-events, for a group of cases to have an AUROC of its own
 THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
 DEFAULT_KINDS = {
     FUSED: "network with all streams",
@@ -66,6 +61,7 @@ def evaluate(
     rng: np.random.Generator,
     attainable: np.ndarray | None = None,
     kinds: Mapping[str, str] | None = None,
+    groupings: Mapping[str, np.ndarray] | None = None,
     n_bootstrap: int = 1000,
     split: str = "test",
 ) -> Evaluation:
@@ -74,7 +70,8 @@ def evaluate(
     predictions: name -> risk (N,), with the fused model as "fused". target (N,) 0 or 1. patterns: each case's streams
     as text (`ingest.cohort.presence_pattern`). available: name of a single-modality prediction -> (N,) bool, which
     cases have it. attainable: (N,) the risk that the outcomes were drawn from, where it is known. kinds: a line on
-    what each prediction is. Raises OneClassError where all outcomes are the same.
+    what each prediction is. groupings: name, such as sex -> the group of each case (N,), for the subgroups. Raises
+    OneClassError where all outcomes are the same.
     """
     check_outcomes(target, f"of the {split} split")
     if FUSED not in predictions:
@@ -103,13 +100,21 @@ def evaluate(
         prevalence=float(target.mean()),
         models=models,
         differences=tuple(
-            _difference(name, metric, target, fused, risks[name], resamples) for name in others for metric in CONTRASTED
+            _difference(name, metric, target, fused, risks[name], resamples, subject_ids)
+            for name in others
+            for metric in CONTRASTED
         ),
         attained=None if attainable is None else _ratio(target, fused, risks[ATTAINABLE], resamples),
         operating_points=tuple(_operating_point(t, target, fused, resamples) for t in THRESHOLDS),
         net_benefit_flag_all=net_benefit_curve(target, np.ones(len(target))),
         patterns=_patterns(np.asarray(patterns, str), target, fused, subject_ids, rng, n_bootstrap),
-        bootstrap=Bootstrap(n_bootstrap, resamples.redrawn),
+        bootstrap=Bootstrap(
+            n_bootstrap,
+            resamples.redrawn,
+            subgroup_resamples=len(fewer_for(resamples).counts) if groupings else 0,
+        ),
+        alerts=alert_points(target, fused, resamples),
+        subgroups=subgroup_results(groupings or {}, target, fused, resamples),
     )
 
 
@@ -120,7 +125,7 @@ def _model(
     return ModelResult(
         name,
         kind,
-        {metric: _estimate(function, target, risk, resamples) for metric, function in METRICS.items()},
+        {metric: estimate(function, target, risk, resamples) for metric, function in METRICS.items()},
         error_floor,
         ece_floor,
         roc_curve(target, risk),
@@ -146,17 +151,18 @@ def _single(
     has = np.asarray(has, bool)
     y = target[has]
     events = int(y.sum())
-    if reason := _too_few(events, len(y)):
+    if reason := too_few(events, len(y)):
         none = Estimate(None, reason=reason)
         where = WhereAvailable(len(y), events, none, none, Difference(name, "auroc", none, None))
     else:
-        own = draw_resamples(y, np.asarray(subject_ids)[has], rng, len(resamples.counts))
+        subjects = np.asarray(subject_ids)[has]
+        own = draw_resamples(y, subjects, rng, len(resamples.counts))
         where = WhereAvailable(
             len(y),
             events,
-            _estimate(auroc, y, risk[has], own),
-            _estimate(auroc, y, fused[has], own),
-            _difference(name, "auroc", y, fused[has], risk[has], own),
+            estimate(auroc, y, risk[has], own),
+            estimate(auroc, y, fused[has], own),
+            _difference(name, "auroc", y, fused[has], risk[has], own, subjects),
         )
     return ModelResult(**{**vars(whole), "where_available": where})
 
@@ -176,21 +182,13 @@ def _patterns(
         here = patterns == name
         y = target[here]
         events = int(y.sum())
-        if reason := _too_few(events, len(y)):
+        if reason := too_few(events, len(y)):
             found = Estimate(None, reason=reason)
         else:
             resamples = draw_resamples(y, np.asarray(subject_ids)[here], rng, n_bootstrap)
-            found = _estimate(auroc, y, risk[here], resamples)
+            found = estimate(auroc, y, risk[here], resamples)
         results.append(PatternResult(str(name), len(y), events, found))
     return tuple(results)
-
-
-def _too_few(events: int, n: int) -> str:
-    if events < FEWEST_OF_A_CLASS:
-        return f"too few: {events} event{'' if events == 1 else 's'}"
-    if n - events < FEWEST_OF_A_CLASS:
-        return f"too few: {n - events} without the event"
-    return ""
 
 
 def _operating_point(threshold: float, target: np.ndarray, risk: np.ndarray, resamples: Resamples) -> OperatingPoint:
@@ -202,10 +200,10 @@ def _operating_point(threshold: float, target: np.ndarray, risk: np.ndarray, res
     return OperatingPoint(
         threshold,
         int(flagged.sum()),
-        _estimate(_share("sensitivity", flagged, target == 1), target, risk, resamples),
-        _estimate(_share("specificity", ~flagged, target == 0), target, risk, resamples),
-        _estimate(_share("positive predictive value", target == 1, flagged), target, risk, resamples),
-        _estimate(benefit, target, risk, resamples),
+        estimate(_share("sensitivity", flagged, target == 1), target, risk, resamples),
+        estimate(_share("specificity", ~flagged, target == 0), target, risk, resamples),
+        estimate(_share("positive predictive value", target == 1, flagged), target, risk, resamples),
+        estimate(benefit, target, risk, resamples),
         float(net_benefit(target, np.ones(len(risk)), np.ones((1, len(risk))), threshold)[0]),
     )
 
@@ -221,27 +219,29 @@ def _share(name: str, part: np.ndarray, whole: np.ndarray) -> Measure:
     return share
 
 
-def _estimate(function: Measure, target: np.ndarray, risk: np.ndarray, resamples: Resamples) -> Estimate:
-    try:
-        interval = basic_interval if function in INFLATED_BY_NOISE else bootstrap_interval
-        return _plain(interval(function, target, risk, resamples))
-    except UndefinedError as error:
-        return Estimate(None, reason=str(error).partition("; ")[2] or str(error))
-
-
 def _difference(
-    against: str, metric: str, target: np.ndarray, fused: np.ndarray, other: np.ndarray, resamples: Resamples
+    against: str,
+    metric: str,
+    target: np.ndarray,
+    fused: np.ndarray,
+    other: np.ndarray,
+    resamples: Resamples,
+    subject_ids: np.ndarray,
 ) -> Difference:
     contrast = paired_difference(METRICS[metric], target, fused, other, resamples)
-    return Difference(against, metric, _plain(contrast), contrast.p)
+    delong_p = _delong_p(target, fused, other, subject_ids) if metric == "auroc" else None
+    return Difference(against, metric, plain(contrast), contrast.p, delong_p)
+
+
+def _delong_p(target: np.ndarray, fused: np.ndarray, other: np.ndarray, subject_ids: np.ndarray) -> float | None:
+    try:
+        return delong_test(target, fused, other, subject_ids).p
+    except UndefinedError:
+        return None
 
 
 def _ratio(target: np.ndarray, fused: np.ndarray, attainable: np.ndarray, resamples: Resamples) -> Estimate:
-    return _plain(paired_ratio(auroc, target, fused, attainable, resamples))
-
-
-def _plain(interval: Interval) -> Estimate:
-    return Estimate(interval.value, interval.low, interval.high)
+    return plain(paired_ratio(auroc, target, fused, attainable, resamples))
 
 
 METRICS: dict[str, Measure] = {
@@ -254,5 +254,4 @@ METRICS: dict[str, Measure] = {
     "calibration_error": calibration_error,
     "ece": ece,
 }
-INFLATED_BY_NOISE = (calibration_error, ece)
 CONTRASTED = ("auroc", "auprc", "brier")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from ingest.files import write_text
 from models.evaluate import figures
+from models.evaluate.estimates import words
 from models.evaluate.evaluation import ATTAINABLE, FUSED
 from models.evaluate.results import Difference, Estimate, Evaluation
+from models.evaluate.subgroups import ALERT_BUDGET, SUBGROUP_METRICS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,6 +43,8 @@ def render_report(evaluation: Evaluation, title: str, model_version: str, split_
             e=evaluation,
             fused=evaluation.model(FUSED),
             fused_name=FUSED,
+            alert_budget=ALERT_BUDGET,
+            subgroup_metrics=list(SUBGROUP_METRICS),
             attainable_name=ATTAINABLE,
             single=single,
             findings=findings(evaluation),
@@ -151,7 +155,12 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=_number, signed=_signed, interval=_interval, signed_interval=_signed_interval, p_value=_p_value
+        number=_number,
+        signed=_signed,
+        interval=_interval,
+        signed_interval=_signed_interval,
+        p_value=_p_value,
+        words=words,
     )
     return environment
 

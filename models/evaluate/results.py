@@ -13,27 +13,38 @@ from models.evaluate.metrics import EvaluationError
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; or none, with the reason."""
+    """A number with its 95 % interval; or none, with the reason. A number without an interval has a reason too."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
     reason: str = ""
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval lies wholly above or wholly below 0."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
     def __str__(self) -> str:
         if self.value is None:
             return self.reason
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f} ({self.reason})" if self.reason else f"{self.value:.3f}"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The fused model less another, on the same cases: paired interval, and the two-sided p that goes with it."""
+    """The fused model less another, on the same cases: paired interval, and the two-sided p that goes with it.
+
+    delong_p: that of DeLong's test, for AUROC.
+    """
 
     against: str
     metric: str
     estimate: Estimate
     p: float | None
+    delong_p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,38 @@ class OperatingPoint:
 
 
 @dataclass(frozen=True)
+class AlertPoint:
+    """What the fused model gives where `budget`, a share of the cases, may raise an alert.
+
+    alerts: how many that are; threshold: the risk of the last one (None where the riskiest of each day are flagged).
+    """
+
+    budget: float
+    alerts: int
+    threshold: float | None
+    positive_predictive_value: Estimate
+    sensitivity: Estimate
+    number_needed_to_evaluate: Estimate
+
+
+@dataclass(frozen=True)
+class SubgroupResult:
+    """The fused model in one group of a grouping, such as female of sex, and what is different from all other cases.
+
+    metrics, differences: by the names of `models.evaluate.subgroups.SUBGROUP_METRICS`; reason: why there are none.
+    """
+
+    grouping: str
+    group: str
+    n: int
+    events: int
+    subjects: int
+    metrics: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class PatternResult:
     """The fused model among the cases that have exactly these streams."""
 
@@ -88,7 +131,10 @@ class PatternResult:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How the intervals were made: `redrawn` resamples had one class and were drawn again."""
+    """How the intervals were made: `redrawn` resamples had one class and were drawn again.
+
+    subgroup_resamples: how many of them the subgroups rest on.
+    """
 
     resamples: int
     redrawn: int
@@ -96,6 +142,7 @@ class Bootstrap:
         "95 % bootstrap, whole subjects drawn with replacement: BCa, basic for the calibration errors; differences on "
         "the same resamples"
     )
+    subgroup_resamples: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,6 +161,8 @@ class Evaluation:
     net_benefit_flag_all: Curve
     patterns: tuple[PatternResult, ...]
     bootstrap: Bootstrap
+    alerts: tuple[AlertPoint, ...] = ()
+    subgroups: tuple[SubgroupResult, ...] = ()
 
     def model(self, name: str) -> ModelResult:
         """The result of a model by its name."""

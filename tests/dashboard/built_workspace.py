@@ -160,6 +160,7 @@ def _write_model(workspace: Workspace, cohort: Cohort, scores: pd.DataFrame) -> 
         test["subject_id"].to_numpy(),
         list(test["pattern"]),
         {name: test[f"has_{name}"].to_numpy() for name in singles},
+        groupings={"ward": np.where(np.arange(len(test)) % 2 == 0, "north", "south")},
         rng=rng,
         n_bootstrap=40,
     )

@@ -334,6 +334,9 @@ def test_the_model_page_shows_the_evaluation_with_its_intervals(workspace: Works
     auroc = next(metric for metric in app.metric if metric.label == "AUROC")
     assert auroc.value == f"{fused['metrics']['auroc']['value']:.3f}"
     assert auroc.delta == f"{fused['metrics']['auroc']['low']:.3f} to {fused['metrics']['auroc']['high']:.3f}"
+    groups = next(frame.value for frame in app.dataframe if "Group" in frame.value)
+    assert list(groups["Group"]) == [f"{g['grouping']}: {g['group']}" for g in report["subgroups"]]
+    assert list(groups["Cases"]) == [g["n"] for g in report["subgroups"]]
     assert app.selectbox(key="filter_version").value == "v0002"
     app.selectbox(key="filter_version").set_value("v0001").run()
     assert "telltale evaluate" in said(app)

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def made(n: int = 240, *, noise: float = 0.0, single: str = "xray") -> Evaluatio
         np.arange(n),
         np.where(has, f"record + {single}", "record").tolist(),
         {single: has},
+        groupings={"ward": np.where(np.arange(n) < 4, "new", np.where(z > 0, single, "south"))},
         n_bootstrap=100,
         rng=rng,
     )
@@ -55,7 +57,7 @@ def test_it_is_one_whole_page_without_an_address_or_a_script(evaluation: Evaluat
             ids.extend(value or "" for name, value in attributes if name == "id")
 
     Reader().feed(page)
-    assert tags.count("table") == 5
+    assert tags.count("table") == 7
     assert len(ids) == len(set(ids)) > 20
     for target in re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', page):
         assert (target[0] or target[1]) in ids
@@ -69,6 +71,26 @@ def test_numbers_are_those_of_the_evaluation(evaluation: Evaluation) -> None:
             assert f"{estimate.value:.{digits}f}".replace("-", "−") in page, (model.name, name)
     assert f"<b>{evaluation.n}</b> cases" in page
     assert f"{evaluation.bootstrap.resamples} resamples" in page
+
+
+def test_subgroups_and_alert_budgets_are_shown_and_differences_from_the_rest_are_marked(evaluation: Evaluation) -> None:
+    page = render_report(evaluation, "ICU transfer", "v1")
+    for result in evaluation.subgroups:
+        for estimate in result.metrics.values():
+            assert f"<td>{estimate.value:.2f}<small>".replace("-", "−") in page, result.group
+    marked = sum(d.excludes_zero for r in evaluation.subgroups for d in r.differences.values())
+    assert page.count('<td class="apart">') == marked
+    assert page.count("less the rest") == 2  # of a group of four cases nothing is said
+    assert re.search(r'<th scope="row">new</th><td>4</td><td>\d</td>\s*<td class="none" colspan="5">too few: ', page)
+    for alert in evaluation.alerts:
+        assert f"<td>{alert.alerts} of 240</td><td>{alert.threshold:.3f}</td>" in page
+    assert f"DeLong {evaluation.difference('xray').delong_p:.2f}" in page or "DeLong &lt; 0.01" in page
+
+
+def test_an_evaluation_without_subgroups_or_alerts_has_no_empty_table(evaluation: Evaluation) -> None:
+    page = render_report(replace(evaluation, subgroups=(), alerts=()), "t", "v")
+    assert "<h2>Subgroups</h2>" not in page
+    assert "Number needed to evaluate" not in page
 
 
 def test_the_same_evaluation_gives_the_same_page(evaluation: Evaluation) -> None:

@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,17 +23,17 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # beside this file, `ing
 from clinical.demo import make_ward
 from ingest.align.build import align
 from ingest.catalogue import read_catalogue
-from ingest.cohort import Cohort, open_cohort
+from ingest.cohort import open_cohort
 from ingest.run import ingest
 from ingest.store import Observations
 from ingest.workspace import create_workspace
-from models.config import ModelConfig, model_config
+from models.config import model_config
 from models.evaluate.bootstrap import draw_resamples, paired_difference, paired_ratio
 from models.evaluate.calibration_curve import calibration_error, ece, floors
 from models.evaluate.metrics import auroc, brier, calibration_slope, measure
-from models.network import build_network
 from models.score import predict_rows
-from models.training.train import TrainingOutcome, train
+from models.training.ablate import train_without
+from models.training.train import train
 from serve.commands.evaluate import read_truth
 from serve.options import find_task
 
@@ -97,29 +96,13 @@ def _predict(seed: int, patients: int, folder: Path, *, without: bool) -> dict[s
         for place, name in enumerate(cohort.stream_names):
             keep = np.arange(len(cohort.stream_names)) != place
             risks[f"hidden: {name}"] = predict_rows(outcome.predictor, cohort, rows, keep).risk
-            risks[f"trained without: {name}"] = predict_rows(
-                _without(name, outcome, cohort, config, seed), cohort, rows
-            ).risk
+            other = train_without(name, outcome, cohort, config, seed=seed)
+            risks[f"trained without: {name}"] = predict_rows(other, cohort, rows).risk
     return {
         "about": {"prepare_seconds": round(prepared), "train_seconds": round(trained)},
         "target": cohort.target[rows].tolist(),
         "risks": {name: np.asarray(risk).tolist() for name, risk in risks.items()},
     }
-
-
-def _without(name: str, outcome: TrainingOutcome, cohort: Cohort, config: ModelConfig, seed: int) -> Any:
-    """A model trained without a stream. Encoders are trained each by itself, so those of the others are the same."""
-    others = [stream for stream in cohort.stream_names if stream != name]
-    settings = config.model_copy(update={"training": config.training.model_copy(update={"alone_epochs": 0})})
-    statistics = replace(cohort.statistics, streams={n: cohort.statistics.streams[n] for n in others})
-    network = build_network(config, statistics, cohort.task)
-    state = network.state_dict()
-    for other in others:
-        mine = (f"encoders.{other}.", f"alone.{other}.")
-        state |= {k: v for k, v in outcome.alone[other].network.state_dict().items() if k.startswith(mine)}
-    network.load_state_dict(state)
-    start = replace(outcome.predictor, network=network, statistics=statistics)
-    return train(cohort, settings, seed=seed, version="v0001", streams=others, start=start).predictor
 
 
 def _summary(predictions: dict[str, Any]) -> dict[str, Any]:

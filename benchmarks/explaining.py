@@ -107,7 +107,13 @@ def build_predictor(cohort: Cohort) -> Predictor:
     config = model_config(cohort.task)
     network = build_network(config, cohort.statistics, cohort.task).eval()
     return Predictor(
-        "v0001", cohort.task, config, cohort.statistics, network, LogitCalibration((Calibration(1.2, -0.1),), network.meaning.groups), torch.device("cpu")
+        "v0001",
+        cohort.task,
+        config,
+        cohort.statistics,
+        network,
+        LogitCalibration((Calibration(1.2, -0.1),), network.meaning.groups),
+        torch.device("cpu"),
     )
 
 

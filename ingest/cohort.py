@@ -18,6 +18,8 @@
     <cohort>/shards/00000/<stream>.text.parquet   text streams: row, text (redacted, whole: the arrays hold the ids
                                                   that `ingest.notes.tokenizer.latest_tokens` gives for it)
     <cohort>/shards/00000/<stream>.source.parquet every stream: where each element came from (see `ingest.trace`)
+    <cohort>/shards/00000/report.parquet          where the task asks for drafts: case_id, text (redacted) that was
+                                                  written at the index time or later; no batch ever reads it
 
 `<stream>_row` is the case's row in that stream's arrays, -1 where it is absent: an absent stream takes no disk.
 """

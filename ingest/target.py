@@ -4,6 +4,7 @@ Every kind has a *risk event*, so that a case has one risk whatever is predicted
 classes, a value above a limit, a cause by the horizon.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -18,7 +19,21 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class BinaryTarget(Value):
+class TargetBase(Value):
+    """What all targets share."""
+
+    @property
+    def stated_by(self) -> Mapping[str, Texts]:
+        """What it reads, each with its codes."""
+        raise NotImplementedError
+
+    @property
+    def codes(self) -> set[str]:
+        """Every code that it reads."""
+        return {code for codes in self.stated_by.values() for code in codes}
+
+
+class BinaryTarget(TargetBase):
     """The outcome happens or not: events within a horizon after the index time, or a stated label.
 
     With `events`, a case is positive where one of them falls in (index, index + horizon_hours]. With `label`, the
@@ -45,9 +60,9 @@ class BinaryTarget(Value):
         return self
 
     @property
-    def codes(self) -> set[str]:
-        """Every code that it reads."""
-        return {*self.events, *filter(None, (self.label,))}
+    def stated_by(self) -> Mapping[str, Texts]:
+        """What it reads, each with its codes."""
+        return {"label": (self.label,)} if self.label is not None else {"events": self.events}
 
     @property
     def labelled(self) -> set[str]:
@@ -57,12 +72,12 @@ class BinaryTarget(Value):
     @property
     def needs_times(self) -> bool:
         """Whether cases without an index time have no such outcome."""
-        return bool(self.events)
+        return self.horizon_hours is not None
 
     @property
     def asks(self) -> str:
         """What is asked, in words."""
-        return f"{', '.join(self.events)} within {self.horizon_hours:g} h" if self.events else str(self.label)
+        return (", ".join(self.events) or str(self.label)) + _within(self.horizon_hours)
 
     @property
     def columns(self) -> Texts:
@@ -70,26 +85,33 @@ class BinaryTarget(Value):
         return ("outcome",)
 
 
-class ClassesTarget(Value):
-    """One of several classes: what a label says.
+class ClassesTarget(TargetBase):
+    """One of several classes: what a label says, or what comes.
 
-    classes: name -> the texts of `label` that mean it, two or more. `ordinal`: from the lowest to the highest. A text
-    of none of them excludes the case and is counted. risk: the classes whose joint probability is the risk.
+    classes: name -> the texts of `label` that mean it, two or more, and a text of none of them excludes the case and is
+    counted. Without `label`, name -> codes of events in (index, index + horizon_hours]: the first event decides, at one
+    moment the class named first; one class may have no codes, that of cases where nothing comes. `ordinal`: from the
+    lowest to the highest, and of events the highest decides. risk: the classes whose joint probability is the risk.
     """
 
     kind: Literal["multiclass", "ordinal"]
-    label: Code
+    label: Code | None = None
     classes: dict[str, Texts] = Field(min_length=2)
     risk: Texts = Field(min_length=1)
     horizon_hours: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _apart(self) -> "ClassesTarget":
-        texts = [text for mine in self.classes.values() for text in mine]
-        if empty := [name for name, mine in self.classes.items() if not mine]:
+        said = [text for mine in self.classes.values() for text in mine]
+        empty = [name for name, mine in self.classes.items() if not mine]
+        if empty and self.label is not None:
             raise ValueError(f"classes {empty}: expected at least one text each")
-        if twice := sorted({text for text in texts if texts.count(text) > 1}):
-            raise ValueError(f"these texts are in several classes: {twice}")
+        if len(empty) > 1:
+            raise ValueError(f"classes {empty}: expected codes, of all but the one where nothing comes")
+        if empty and self.horizon_hours is None:
+            raise ValueError(f"classes {empty}: nothing comes within what? give horizon_hours")
+        if twice := sorted({text for text in said if said.count(text) > 1}):
+            raise ValueError(f"these are in several classes: {twice}")
         if unknown := [name for name in self.risk if name not in self.classes]:
             raise ValueError(f"risk: expected some of {list(self.classes)}, got {unknown}")
         if set(self.risk) == set(self.classes):
@@ -97,24 +119,28 @@ class ClassesTarget(Value):
         return self
 
     @property
-    def codes(self) -> set[str]:
-        """Every code that it reads."""
-        return {self.label}
+    def stated_by(self) -> Mapping[str, Texts]:
+        """What it reads, each with its codes."""
+        if self.label is not None:
+            return {"label": (self.label,)}
+        return {f"class {name}": codes for name, codes in self.classes.items() if codes}
 
     @property
     def labelled(self) -> set[str]:
         """The codes that state the outcome outright, so that no stream may read them."""
-        return {self.label}
+        return set(filter(None, (self.label,)))
 
     @property
     def needs_times(self) -> bool:
         """Whether cases without an index time have no such outcome."""
-        return False
+        return self.label is None or self.horizon_hours is not None
 
     @property
     def asks(self) -> str:
         """What is asked, in words."""
-        return f"which {self.label}: {', '.join(self.classes)}"
+        comes = "which comes first" if self.kind == "multiclass" else "the highest that comes"
+        asked = comes if self.label is None else f"which {self.label}"
+        return f"{asked}: {', '.join(self.classes)}{_within(self.horizon_hours)}"
 
     @property
     def columns(self) -> Texts:
@@ -122,7 +148,7 @@ class ClassesTarget(Value):
         return ("class",)
 
 
-class LabelsTarget(Value):
+class LabelsTarget(TargetBase):
     """Several outcomes of which any may happen; one that is unknown does not exclude the case, all unknown do.
 
     labels: name -> a binary outcome. risk: the one whose probability is the risk.
@@ -139,9 +165,9 @@ class LabelsTarget(Value):
         return self
 
     @property
-    def codes(self) -> set[str]:
-        """Every code that it reads."""
-        return set().union(*(label.codes for label in self.labels.values()))
+    def stated_by(self) -> Mapping[str, Texts]:
+        """What it reads, each with its codes."""
+        return {f"label {name}": codes for name, one in self.labels.items() for codes in one.stated_by.values()}
 
     @property
     def labelled(self) -> set[str]:
@@ -164,7 +190,7 @@ class LabelsTarget(Value):
         return tuple(self.labels)
 
 
-class RegressionTarget(Value):
+class RegressionTarget(TargetBase):
     """A number: the first (or as `reduce` says) value of a code after the index time, within the horizon.
 
     The risk is the probability of a value above `above`.
@@ -178,9 +204,9 @@ class RegressionTarget(Value):
     above: float
 
     @property
-    def codes(self) -> set[str]:
-        """Every code that it reads."""
-        return {self.value}
+    def stated_by(self) -> Mapping[str, Texts]:
+        """What it reads, each with its codes."""
+        return {"value": (self.value,)}
 
     @property
     def labelled(self) -> set[str]:
@@ -190,12 +216,12 @@ class RegressionTarget(Value):
     @property
     def needs_times(self) -> bool:
         """Whether cases without an index time have no such outcome."""
-        return False
+        return self.horizon_hours is not None
 
     @property
     def asks(self) -> str:
         """What is asked, in words."""
-        return f"{self.reduce} {self.value}" + (f" within {self.horizon_hours:g} h" if self.horizon_hours else "")
+        return f"{self.reduce} {self.value}{_within(self.horizon_hours)}"
 
     @property
     def columns(self) -> Texts:
@@ -203,7 +229,7 @@ class RegressionTarget(Value):
         return ("value",)
 
 
-class SurvivalTarget(Value):
+class SurvivalTarget(TargetBase):
     """The time to an event, some of which nobody saw (censored), perhaps of several competing causes.
 
     Either `causes`, name -> codes, from times: the first of them after the index time counts, and a case without one
@@ -239,11 +265,11 @@ class SurvivalTarget(Value):
         return self
 
     @property
-    def codes(self) -> set[str]:
-        """Every code that it reads."""
+    def stated_by(self) -> Mapping[str, Texts]:
+        """What it reads, each with its codes."""
         if self.duration is not None:
-            return {self.duration, str(self.label)}
-        return {*self.follow_up, *(code for mine in self.causes.values() for code in mine)}
+            return {"duration": (self.duration,), "label": (str(self.label),)}
+        return {**{f"cause {name}": codes for name, codes in self.causes.items()}, "follow_up": self.follow_up}
 
     @property
     def labelled(self) -> set[str]:
@@ -269,6 +295,10 @@ class SurvivalTarget(Value):
     def risk_cause(self) -> int:
         """The number of the cause whose probability is the risk."""
         return list(self.causes).index(self.risk or next(iter(self.causes))) + 1
+
+
+def _within(horizon_hours: float | None) -> str:
+    return "" if horizon_hours is None else f" within {horizon_hours:g} h"
 
 
 def _kind(raw: object) -> str:

@@ -298,6 +298,33 @@ class Split(Value):
         return self
 
 
+class WrittenReport(Value):
+    """The text that is to be drafted: what was written of a case at its index time or later. An output, never an input.
+
+    Of each case the first report under `codes` that was known at the index time or within `horizon_hours` after it;
+    of that the `sections` asked for, without what `redact` (regular expressions, any case) matches. max_tokens: words
+    and marks, beyond which a report is cut. decoder: how drafts are learnt (`models.drafts.config`).
+    """
+
+    codes: tuple[Code, ...] = Field(min_length=1)
+    horizon_hours: float | None = Field(default=None, gt=0)
+    max_tokens: int = Field(default=96, ge=4, le=1024)
+    redact: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
+    without_sections: tuple[str, ...] = ()
+    decoder: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _patterns(self) -> "WrittenReport":
+        for name in ("redact", "sections", "without_sections"):
+            for pattern in getattr(self, name):
+                try:
+                    re.compile(pattern)
+                except re.error as error:
+                    raise ValueError(f"{name}: expected regular expressions, got {pattern!r}: {error}") from None
+        return self
+
+
 class Task(Value):
     """A prediction task. Built by `load_task`; see docs/tasks.md for every key."""
 
@@ -310,6 +337,7 @@ class Task(Value):
     target: Target
     also: dict[StreamName, Target] = Field(default_factory=dict)  # learnt beside it; the risk stays that of `target`
     streams: dict[StreamName, StreamSpec] = Field(min_length=1, max_length=8)
+    report: WrittenReport | None = None
     split: Split = Split()
     allow_different_windows: bool = False  # train although how far the streams reach tells the outcome
     model: dict[str, Any] = Field(default_factory=dict)  # read by models.config

@@ -10,6 +10,7 @@ unpacked/              the members of archives
 cohorts/<task>/        aligned cohorts
 models/<task>/<v>/     model versions; runs in progress under models/<task>/.runs/
 scores/<task>/         scored cohorts
+drafts/<task>/         drafted reports, by model version
 explanations/<task>/   attributions by model version and case
 reports/<task>/        evaluations as JSON and HTML
 app.db                 SQLite: reviews and aliases such as champion
@@ -73,6 +74,9 @@ class Workspace:
 
     def scores(self, task: str) -> Path:
         return self.root / "scores" / task
+
+    def drafts(self, task: str) -> Path:
+        return self.root / "drafts" / task
 
     def explanations(self, task: str, version: str) -> Path:
         return self.root / "explanations" / task / version

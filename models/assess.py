@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -12,13 +13,27 @@ from models.evaluate.evaluation import evaluate
 from models.evaluate.metrics import check_outcomes
 from models.evaluate.results import Evaluation
 from models.evaluate.subgroups import cohort_groupings
-from models.features import with_frozen_features
+from models.features import with_features_of, with_frozen_features
 from models.flat.boosting import train_gradient_boosting
+from models.flat.linear import train_logistic_regression
 from models.prediction import Predictor
 from models.score import check_fits, predict_rows
 from models.training.train import train
 
+
+class Baseline(Protocol):
+    """A fitted model that reads flat columns."""
+
+    def predict_risk(self, cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+        """(n,) the risks of these cases."""
+        ...
+
+
 Step = Callable[[str], None]
+BASELINES: dict[str, Callable[[Cohort, int], Baseline]] = {
+    "gradient boosting": train_gradient_boosting,
+    "logistic regression": train_logistic_regression,
+}
 
 
 def assess(
@@ -33,7 +48,7 @@ def assess(
     baseline: bool = True,
     on_step: Step | None = None,
 ) -> Evaluation:
-    """Evaluate a model beside each single modality, gradient boosting on flat features, and the best attainable.
+    """Evaluate a model beside each single modality, the BASELINES on flat features, and the best attainable.
 
     alone_folder: where to keep networks trained on one stream each (the honest rival of a fusion; what is there is
     used again). Where it is None, the model itself with only that stream stands in. attainable: case_id -> the risk
@@ -62,8 +77,10 @@ def assess(
             predictions[name] = predict_rows(single, own, rows).risk
             kinds[name] = "a network of its own, trained on this stream alone"
     if baseline:
-        say("gradient boosting")
-        predictions["gradient boosting"] = train_gradient_boosting(cohort, seed).predict_risk(cohort, rows)
+        flat = with_features_of(cohort, predictor.config)
+        for name, fit in BASELINES.items():
+            say(name)
+            predictions[name] = fit(flat, seed).predict_risk(flat, rows)
     say("intervals")
     return evaluate(
         predictions,

@@ -10,8 +10,10 @@ from torch import nn
 from ingest.batch import Stream
 from ingest.cohort import Cohort
 from ingest.files import replacing_file
+from ingest.statistics import Statistics
+from models.config import FusionConfig, ModelConfig
 from models.encoders.block_projection import BlockProjection
-from models.network import Network
+from models.network import Network, build_network
 
 BATCH = 32
 PROJECTED_AT_MOST = 6000  # cases that a projection is fitted on
@@ -34,6 +36,17 @@ def with_frozen_features(
             if not cohort.features_file(shard, name, keys[name]).is_file():
                 _keep(cohort, shard, name, keys[name], encoder, device, progress)
     return cohort.with_features(keys)
+
+
+def with_features_of(cohort: Cohort, config: ModelConfig) -> Cohort:
+    """The cohort with the features of the frozen encoders that a configuration asks for, for models without any."""
+    frozen = [name for name in cohort.stream_names if config.encoders[name].frozen]
+    if not frozen:
+        return cohort
+    statistics = Statistics({name: cohort.statistics.streams[name] for name in frozen}, cohort.statistics.cases, 0.5)
+    plain = config.model_copy(update={"experts": (), "fusion": FusionConfig(kind="late-average"), "width": 8})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return with_frozen_features(cohort, build_network(plain, statistics, cohort.task).to(device), device)
 
 
 def fit_projections(network: Network, cohort: Cohort, rows: np.ndarray, seed: int) -> None:

@@ -67,7 +67,7 @@ def align(
         shard = Shard(found.found.cases, split, levels, found.dtypes)
         with replacing_folder(out) as folder:
             statistics, rows = write_shard(request, shard, folder / "shards" / "00000", progress)
-            report = replace(_report(request, found, shard, rows), merged=tuple(sorted((merged or {}).items())))
+            report = replace(report_of(request, found, shard, rows), merged=tuple(sorted((merged or {}).items())))
             write_json(folder / "task.json", task.model_dump(mode="json"))
             write_json(folder / "statistics.json", statistics.to_json())
             write_json(folder / "report.json", report.to_json())
@@ -77,18 +77,18 @@ def align(
 def _grow(request: Request, out: Path, progress: Progress | None) -> AlignReport:
     """Add the cases that the cohort does not hold as a new shard, with the levels and types that it has."""
     task, earlier = request.task, open_cohort(out)
-    if _identity(earlier.task) != _identity(task):
+    if _identity(earlier.task) != _identity(task) or _report_asked(earlier.task) != _report_asked(task):
         raise TaskError(f"{out}: expected the task that this cohort was aligned with, got another; align anew")
     found = survey(request, Taken(_taken(earlier)))
     levels = {name: earlier.statistics.streams[name].levels for name in task.streams}
     dtypes = {name: earlier.arrays(0, name).values.dtype for name in task.streams}
     shard = Shard(found.found.cases, _split(task, found, earlier), levels, dtypes)
     if not len(shard.cases):
-        return _report(request, found, shard, {})
+        return report_of(request, found, shard, {})
     number = int(earlier.index["shard"].max()) + 1
     with replacing_folder(out / "shards" / f"{number:05d}") as folder:
         _, rows = write_shard(request, shard, folder, progress)
-        report = _report(request, found, shard, rows)
+        report = report_of(request, found, shard, rows)
         write_json(folder / "report.json", report.to_json())
     write_json(out / "report.json", {**report.to_json(), "merged": _merged(out)})
     return report
@@ -99,7 +99,8 @@ def _merged(out: Path) -> object:
     return json.loads((out / "report.json").read_text()).get("merged", [])
 
 
-def _report(request: Request, known: Survey, shard: Shard, rows: Mapping[str, np.ndarray]) -> AlignReport:
+def report_of(request: Request, known: Survey, shard: Shard, rows: Mapping[str, np.ndarray]) -> AlignReport:
+    """What an alignment found: `rows` say which cases have each stream."""
     task, found = request.task, known.found
     event = found.cases.target == 1
     nobody = np.full(len(found.cases), -1)
@@ -128,6 +129,7 @@ def _report(request: Request, known: Survey, shard: Shard, rows: Mapping[str, np
         splits={part: SplitCounts(int(mine.sum()), int((mine & event).sum())) for part, mine in parts.items()},
         streams=streams,
         nothing_observed=int(np.all([row < 0 for row in rows.values()] or [nobody < 0], 0).sum()),
+        report_texts={**shard.report_tally.counts, **shard.report_tally.notes},
     )
 
 
@@ -174,8 +176,12 @@ def _taken(earlier: Cohort) -> list[tuple[str, int, int, str, str]]:
 
 
 def _identity(task: Task) -> dict[str, object]:
-    """What decides how a task is aligned: all but the model's own settings."""
-    plain = task.model_dump(mode="json", exclude={"model", "title", "allow_different_windows"})
+    """What decides how a task's inputs are aligned: all but the model's own settings, and what is to be drafted."""
+    plain = task.model_dump(mode="json", exclude={"model", "title", "allow_different_windows", "report"})
     for stream in plain["streams"].values():
         stream.pop("encoder")
     return plain
+
+
+def _report_asked(task: Task) -> object:
+    return task.report and task.report.model_dump(mode="json", exclude={"decoder", "max_tokens"})

@@ -245,3 +245,12 @@ def check_enough(found: Found, train: np.ndarray, task: Task) -> None:
             f"task {task.name}: expected cases with and without the outcome in the training split, got {events} with "
             f"and {others} without, of {len(found.cases)} cases in all (excluded: {left_out})"
         )
+    start = 0
+    for name, target in task.targets.items():
+        stated = found.cases.outcome[train, start : start + len(target.columns)]
+        start += len(target.columns)
+        if np.isnan(stated).all():
+            raise TaskError(
+                f"task {task.name}, {name}: expected cases in the training split of which it is known "
+                f"({target.asks}), got none of {len(stated)}"
+            )

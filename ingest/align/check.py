@@ -18,7 +18,7 @@ def task_codes(task: Task) -> set[str]:
     for condition in (*task.include, *task.exclude):
         codes.update(BIRTH_CODE if code == AGE_CODE else code for code in condition.codes)
     codes.update(outcome_codes(task), filter(None, (task.split.group_by,)))
-    return codes | input_codes(task)
+    return codes | input_codes(task) | (set(task.report.codes) if task.report else set())
 
 
 def input_codes(task: Task) -> set[str]:
@@ -45,17 +45,23 @@ def stream_codes(spec: StreamSpec) -> set[str]:
 
 def check_task(task: Task, code_counts: Mapping[str, int], *, appending: bool) -> None:
     """Refuse a task that contradicts itself, or names what no observation holds (unless a few are being added)."""
-    labels = set().union(*(target.labelled for target in task.targets.values()))
+    labels = {code: name for name, target in task.targets.items() for code in target.labelled}
     for name, spec in task.streams.items():
         where = f"task {task.name}, stream {name}"
         codes = stream_codes(spec)
-        if told := sorted(codes & labels):
-            raise TaskError(f"{where}: expected other codes than the outcome's, got {', '.join(told)}")
+        if told := sorted(codes & labels.keys()):
+            raise TaskError(
+                f"{where}: expected other codes than the outcome's, got {', '.join(told)}, which states "
+                f"{', '.join(dict.fromkeys(labels[code] for code in told))}"
+            )
         if not appending and not codes & code_counts.keys():
             raise TaskError(_nothing(where, codes, code_counts))
+    _check_report(task, code_counts, appending=appending)
     index = str(task.index.event or task.index.per_record)
-    if not appending and index not in code_counts:
-        raise TaskError(_nothing(f"task {task.name}, index", {index}, code_counts))
+    if not appending:
+        if index not in code_counts:
+            raise TaskError(_nothing(f"task {task.name}, index", {index}, code_counts))
+        _check_outcomes(task, code_counts)
     if task.index.event in outcome_codes(task) and task.index.offset_hours < 0:
         raise TaskError(
             f"task {task.name}, index: expected a moment that does not depend on the outcome, got one before {index}, "
@@ -63,6 +69,30 @@ def check_task(task: Task, code_counts: Mapping[str, int], *, appending: bool) -
         )
     if not task.timed:
         _check_timeless(task)
+
+
+def _check_outcomes(task: Task, code_counts: Mapping[str, int]) -> None:
+    """Refuse an outcome, a class or a cause that nothing could ever state."""
+    for name, target in task.targets.items():
+        for part, codes in target.stated_by.items():
+            if not set(codes) & code_counts.keys():
+                raise TaskError(_nothing(f"task {task.name}, {name}, {part}", codes, code_counts))
+
+
+def _check_report(task: Task, code_counts: Mapping[str, int], *, appending: bool) -> None:
+    """Refuse a report that a stream would read: what is to be drafted is never an input."""
+    if task.report is None:
+        return
+    where, codes = f"task {task.name}, report", set(task.report.codes)
+    for name, spec in task.streams.items():
+        if told := sorted(stream_codes(spec) & codes):
+            raise TaskError(f"{where}: expected codes that no stream reads, got {', '.join(told)} of stream {name}")
+    if not appending and not codes & code_counts.keys():
+        raise TaskError(_nothing(where, codes, code_counts))
+    if not task.timed and task.report.horizon_hours is not None:
+        raise TaskError(
+            f"{where}: expected no horizon_hours (there are no index times), got {task.report.horizon_hours:g}"
+        )
 
 
 def _check_timeless(task: Task) -> None:
@@ -78,8 +108,9 @@ def _check_timeless(task: Task) -> None:
             raise TaskError(f"{where}, stream {name}: expected no window_hours, got that of {narrowed}")
         if isinstance(spec, TableStream) and any(f.derive == "age" for f in spec.features):
             raise TaskError(f"{where}, stream {name}: expected the code of an age in years, got derive: age")
-    if any(target.needs_times for target in task.targets.values()):
-        raise TaskError(f"{where}, target: expected a label, got events")
+    for name, target in task.targets.items():
+        if target.needs_times:
+            raise TaskError(f"{where}, {name}: expected a label, got events or a horizon: {target.asks}")
     if task.split.by == "time":
         raise TaskError(f"{where}, split: expected by: subject, got by: time")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.align.alone import alone
-from ingest.align.build import _report as report_of
+from ingest.align.build import report_of
 from ingest.align.cases import Taken
 from ingest.align.check import check_task
 from ingest.align.report import AlignReport

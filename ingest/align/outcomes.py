@@ -1,6 +1,6 @@
 """What came of each case: the numbers that state an outcome of any kind, and whether the risk event happened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +58,24 @@ def _binary(target: BinaryTarget, events: Events, cases: Cases, _vocabulary: Voc
 
 
 def _classes(target: ClassesTarget, events: Events, cases: Cases, _vocabulary: Vocabulary) -> Outcomes:
-    texts = list(target.classes.values())
-    place, contradicted = _said(events.select(target.codes), cases, texts, target.horizon_hours)
+    meanings = list(target.classes.values())
+    if target.label is not None:
+        place, contradicted = _said(events.select(target.codes), cases, meanings, target.horizon_hours)
+    else:
+        place, contradicted = _came(target, events, cases), np.zeros(len(cases), bool)
     risky = [position for position, name in enumerate(target.classes) if name in target.risk]
     event = np.where(np.isnan(place), np.nan, np.isin(place, risky))
     return Outcomes(place[:, None], event, contradicted)
+
+
+def _came(target: ClassesTarget, events: Events, cases: Cases) -> np.ndarray:
+    """(C,) the position of the first class that came, of an ordinal the highest; where none did, that without codes."""
+    soonest = _soonest(target.classes.values(), events, cases, target.horizon_hours)
+    came = np.isfinite(soonest)
+    highest = came.shape[1] - 1 - came[:, ::-1].argmax(1)
+    place = soonest.argmin(1) if target.kind == "multiclass" else highest
+    nothing = next((float(p) for p, codes in enumerate(target.classes.values()) if not codes), np.nan)
+    return np.where(came.any(1), place, nothing)
 
 
 def _labels(target: LabelsTarget, events: Events, cases: Cases, vocabulary: Vocabulary) -> Outcomes:
@@ -91,8 +104,10 @@ def _survival(target: SurvivalTarget, events: Events, cases: Cases, vocabulary: 
         contradicted = np.zeros(len(cases), bool)
     known = ~np.isnan(hours) & ~np.isnan(cause)
     hours, cause = np.where(known, hours, np.nan), np.where(known, cause, np.nan)
-    event = (cause == target.risk_cause) & (hours <= target.horizon_hours)
-    seen_through = (cause > 0) | (hours >= target.horizon_hours)
+    # To the microsecond: an event at the horizon itself is within it, whatever the division by hours has rounded.
+    beyond = np.rint(hours * HOUR_US) - round(target.horizon_hours * HOUR_US)
+    event = (cause == target.risk_cause) & (beyond <= 0)
+    seen_through = (cause > 0) | (beyond >= 0)
     return Outcomes(np.stack([hours, cause], 1), np.where(known & seen_through, event, np.nan), contradicted)
 
 
@@ -101,20 +116,33 @@ def _first_cause(target: SurvivalTarget, events: Events, cases: Cases) -> tuple[
 
     Of several causes at one moment the one that the task names first counts.
     """
-    hours, cause = np.full(len(cases), np.nan), np.full(len(cases), np.nan)
     watched = events.select(target.follow_up)
     pairs = _ahead(watched, cases, None)
-    np.fmax.at(hours, pairs.case, cases.hours(pairs.case, watched.time[pairs.event]).astype(float))
-    cause[~np.isnan(hours)] = 0
-    first = np.full(len(cases), np.inf)
-    for number, codes in enumerate(target.causes.values(), start=1):
+    hours = np.full(len(cases), np.nan)
+    np.fmax.at(hours, pairs.case, _hours(pairs, watched, cases))
+    soonest = _soonest(target.causes.values(), events, cases, None)
+    came = np.isfinite(soonest).any(1)
+    cause = np.where(came, soonest.argmin(1) + 1.0, np.where(np.isnan(hours), np.nan, 0.0))
+    return np.where(came, soonest.min(1), hours), cause
+
+
+def _soonest(
+    groups: Iterable[tuple[str, ...]], events: Events, cases: Cases, horizon_hours: float | None
+) -> np.ndarray:
+    """(C, G) hours to the first event of each group of codes that is ahead, infinity where none is."""
+    found = []
+    for codes in groups:
         mine = events.select(codes)
-        pairs = _ahead(mine, cases, None)
+        pairs = _ahead(mine, cases, horizon_hours)
         soonest = np.full(len(cases), np.inf)
-        np.minimum.at(soonest, pairs.case, cases.hours(pairs.case, mine.time[pairs.event]).astype(float))
-        earlier = soonest < first
-        first[earlier], hours[earlier], cause[earlier] = soonest[earlier], soonest[earlier], number
-    return hours, cause
+        np.minimum.at(soonest, pairs.case, _hours(pairs, mine, cases))
+        found.append(soonest)
+    return np.stack(found, 1)
+
+
+def _hours(pairs: Seen, events: Events, cases: Cases) -> np.ndarray:
+    """(P,) float64: hours from the index time to the event, of pairs that have both."""
+    return np.asarray((events.time[pairs.event] - cases.index_time[pairs.case]) / HOUR_US)
 
 
 def _number(
@@ -128,7 +156,9 @@ def _number(
 ) -> np.ndarray:
     """(C,) one number per case in `unit`, NaN where there is none that counts."""
     column = build_column(Feature(name="outcome", codes=(code,), unit=unit), events, vocabulary)
-    pairs = _stated(column.events, cases, horizon_hours)
+    # What has no time may be an input too: within a horizon it states nothing.
+    ahead = _stated if horizon_hours is None else _ahead
+    pairs = ahead(column.events, cases, horizon_hours)
     pairs = pairs.where(column.reason[pairs.event] == 0)
     starts = run_starts(pairs.case) if len(pairs.case) else np.zeros(0, np.int64)
     value = np.full(len(cases), np.nan)

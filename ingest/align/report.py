@@ -74,7 +74,8 @@ class AlignReport:
 
     candidates: cases before any exclusion. excluded: reason -> cases, each counted under the first reason that met
     it; subjects without the index event are counted apart. unknown_target: cases among `excluded` whose outcome is
-    not known. merged: (subject, the one that it is read as) when it was aligned.
+    not known. merged: (subject, the one that it is read as) when it was aligned. report_texts: what became of the
+    texts that are to be drafted; nothing where the task asks for none.
     """
 
     task: str
@@ -90,6 +91,7 @@ class AlignReport:
     streams: Mapping[str, StreamReport]
     nothing_observed: int = 0
     merged: tuple[tuple[int, int], ...] = ()
+    report_texts: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for report.json."""

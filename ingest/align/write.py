@@ -13,6 +13,7 @@ from ingest.align.check import input_codes
 from ingest.align.events import Cases, Events
 from ingest.align.fit_statistics import Moments
 from ingest.align.report import Tally
+from ingest.align.report_texts import write_report_texts
 from ingest.align.request import Request
 from ingest.align.shard import StreamWriter, index_table
 from ingest.align.source import with_cases
@@ -27,7 +28,7 @@ Progress = Callable[[str, int, int], None]  # stage, done, of
 class Shard:
     """The cases of a shard and how its streams are kept. split (C,); levels, dtypes: by stream, over all subjects.
 
-    tallies: by stream, filled as it is aligned.
+    tallies: by stream, filled as it is aligned; report_tally: of the texts that are to be drafted.
     """
 
     cases: Cases
@@ -35,6 +36,7 @@ class Shard:
     levels: Mapping[str, Mapping[str, tuple[str, ...]]]
     dtypes: Mapping[str, np.dtype]
     tallies: Mapping[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
+    report_tally: Tally = field(default_factory=Tally)
 
 
 def write_shard(
@@ -69,6 +71,7 @@ def write_shard(
                     done += len(some)
                     if progress is not None:
                         progress(name, done, of)
+    write_report_texts(request, shard.cases, folder, shard.report_tally)
     write_parquet(folder / "index.parquet", index_table(request.task, shard.cases, shard.split, writers))
     known = shard.cases.target[train & ~np.isnan(shard.cases.target)]
     prevalence = float(known.mean()) if len(known) else float("nan")

@@ -47,6 +47,7 @@ THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5)
 DEFAULT_KINDS = {
     FUSED: "network with all streams",
     "gradient boosting": "trees on flat features of all streams",
+    "logistic regression": "a penalised logistic regression on flat features of all streams",
     ATTAINABLE: "the risk from which the outcomes were drawn",
 }
 

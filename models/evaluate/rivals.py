@@ -9,13 +9,14 @@ import numpy as np
 from ingest.cohort import Cohort
 from models.config import ModelConfig
 from models.evaluate.evaluation import FUSED
-from models.features import with_frozen_features
+from models.evaluate.logistic import fit_logistic
+from models.evaluate.metrics import check_outcomes
+from models.features import with_features_of, with_frozen_features
 from models.flat.boosting import train_gradient_boosting
 from models.flat.linear import train_logistic_regression
 from models.prediction import Prediction, Predictor, expit
 from models.score import predict_rows
 from models.training.train import TrainingOutcome, train
-from models.trust.calibrate import fit_calibration
 
 LATE_AVERAGE = "late average"
 
@@ -41,6 +42,11 @@ Rival = Callable[[Part], Mapping[str, np.ndarray]]  # name -> risks of the rows:
 def network(part: Part) -> dict[str, np.ndarray]:
     """The fused network, the network of each single stream (its own first phase), and the late average of those."""
     outcome = train(part.cohort, part.config, seed=part.seed, version="v0001", run_folder=part.folder)
+    return network_risks(outcome, part)
+
+
+def network_risks(outcome: TrainingOutcome, part: Part) -> dict[str, np.ndarray]:
+    """The risks that a trained model gives the rows, by name: those of `network`."""
     risks = {FUSED: _predict(outcome.predictor, part.cohort, part.rows).risk}
     if outcome.alone:
         single = {name: _predict(predictor, part.cohort, part.rows) for name, predictor in outcome.alone.items()}
@@ -51,14 +57,14 @@ def network(part: Part) -> dict[str, np.ndarray]:
 
 def gradient_boosting(part: Part) -> dict[str, np.ndarray]:
     """Trees on flat features of all streams."""
-    fitted = train_gradient_boosting(part.cohort, part.seed)
-    return {"gradient boosting": fitted.predict_risk(part.cohort, part.rows)}
+    cohort = with_features_of(part.cohort, part.config)
+    return {"gradient boosting": train_gradient_boosting(cohort, part.seed).predict_risk(cohort, part.rows)}
 
 
 def logistic_regression(part: Part) -> dict[str, np.ndarray]:
     """A penalised logistic regression on the same flat features."""
-    fitted = train_logistic_regression(part.cohort, part.seed)
-    return {"logistic regression": fitted.predict_risk(part.cohort, part.rows)}
+    cohort = with_features_of(part.cohort, part.config)
+    return {"logistic regression": train_logistic_regression(cohort, part.seed).predict_risk(cohort, part.rows)}
 
 
 def _late_average(outcome: TrainingOutcome, part: Part, single: Mapping[str, Prediction]) -> np.ndarray:
@@ -67,8 +73,12 @@ def _late_average(outcome: TrainingOutcome, part: Part, single: Mapping[str, Pre
     rows = rows[~np.isnan(part.cohort.target[rows])]
     held = {name: _predict(predictor, part.cohort, rows) for name, predictor in outcome.alone.items()}
     logit, present = mean_of_present(held)
-    calibration = fit_calibration(logit[present], part.cohort.target[rows][present])
-    return expit(calibration.logit(mean_of_present(single)[0]))
+    target = part.cohort.target[rows][present].astype(float)
+    check_outcomes(target, "of the validation split that have a stream")
+    # Without the prior of `models.trust.calibrate`: a mean of independent evidence is far too timid, not nearly right.
+    design = np.stack([np.ones(len(target)), logit[present]], 1)
+    shift, scale = fit_logistic(design, target, np.ones((1, len(target))))[0]
+    return expit(shift + scale * mean_of_present(single)[0])
 
 
 def mean_of_present(predictions: Mapping[str, Prediction]) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,7 @@ def _grow(
     shown, said = np.concatenate([columns, hidden])[:, known], np.tile(classes, 2)
     weights = np.concatenate([weight, COPY_WEIGHT * weight])
     models = [
-        HistGradientBoostingClassifier(**COMMON, **size, random_state=seed * 1009 + member).fit(
+        HistGradientBoostingClassifier(**COMMON, **size, random_state=(seed * 1009 + member) % 2**32).fit(
             shown, said, weights[:, member]
         )
         for member in range(weight.shape[1])

@@ -61,6 +61,8 @@ def run_align(workspace: Path, task: str, *, append: bool = False, resplit: bool
         for name, s in report.streams.items()
     ]
     table("", ["stream", "cases with it", "values used", "left out", "of those used"], rows)
+    if asked.report is not None:
+        say(f"texts to be drafted: {_counted(report.report_texts)}")
     say("  ".join(f"{split}: {s.cases:,} cases, {s.events:,} events" for split, s in report.splits.items()))
     for name, stream in report.streams.items():
         for refusal in stream.refusals[:5]:

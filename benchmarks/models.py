@@ -7,9 +7,9 @@
 
 A data set: read and aligned with its built-in task and mapping, then in each of 5 grouped folds, normalisation and all
 fitted on that fold's training cases alone: the fused network with its experts, each single modality, their late
-average, gradient boosting and logistic regression on the same columns; and for each modality the fused model with it hidden
-against a model trained without it. The event-1 score, min(sensitivity, PPV), of each model takes the threshold that is
-best on the other folds. With --folder a run that was stopped goes on.
+average, gradient boosting and logistic regression on the same columns; and for each modality the fused model with it
+hidden against a model trained without it. The event-1 score, min(sensitivity, PPV), of each model takes the threshold
+that is best on the other folds. With --folder a run that was stopped goes on.
 
 The ward: encoders are trained once a seed, then every fusion on what they found, without the experts on columns, so
 that nothing but the fusion differs.

@@ -17,6 +17,7 @@ from clinical.ward.fhir import Resource, write_resources
 from clinical.ward.latent import MODALITIES, Flags, Floats, Latent, attainable_risk, draw_latent, without_modalities
 from clinical.ward.measurements import laboratory_results, vital_signs
 from clinical.ward.notes import documents
+from clinical.ward.readings import radiology_reports
 from clinical.ward.readme import readme_text
 from clinical.ward.records import conditions, encounters, locations, patient
 from clinical.ward.sounds import recordings
@@ -131,6 +132,7 @@ def _write_fhir(folder: Path, stays: list[Stay], progress: Progress | None) -> d
         "Condition": conditions,
         "DocumentReference": documents,
         "Observation": lambda stay: (*vital_signs(stay), *laboratory_results(stay)),
+        "DiagnosticReport": radiology_reports,
         "Media": lambda stay: recordings(stay, sounds),
     }
     counts = {"Location": write_resources(fhir / "Location.ndjson", locations())}

@@ -79,7 +79,7 @@ def champions(workspace: Workspace, task: str) -> list[AliasChange]:
 
 
 def scores(place: Place) -> pd.DataFrame:
-    """The scored cases by risk, highest first. Shared by all users: never change it."""
+    """The scored cases: those for whom the model gave no risk, then by risk, highest first. Shared: never change it."""
     if place.version is None:
         return pd.DataFrame()
     path = place.workspace.scores(place.task) / f"{place.version}.parquet"
@@ -234,7 +234,7 @@ def stamp(path: Path) -> Stamp:
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _scores(path: str, written: Stamp) -> pd.DataFrame:
     frame = pd.read_parquet(path)
-    return frame.sort_values("risk", ascending=False, kind="stable", ignore_index=True)
+    return frame.sort_values("risk", ascending=False, kind="stable", ignore_index=True, na_position="first")
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

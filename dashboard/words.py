@@ -17,6 +17,7 @@ EVENTS = {
 UNITS = {"a": "years", "Cel": "°C", "mm[Hg]": "mmHg", "10*3/uL": "×10³/µL", "10*9/L": "×10⁹/L", "umol/L": "µmol/L"}
 VERDICTS = {"agree": "agreed", "override": "overridden"}
 UNREVIEWED = "unreviewed"
+NO_RISK = "no risk given"
 
 
 def percent(risk: float) -> str:
@@ -113,12 +114,13 @@ def when(time: dt.datetime | None) -> str:
 
 def asked(task: Task) -> str:
     """What the risk is of, and when it is asked."""
+    what = task.title if task.target.kind == "binary" else f"{task.target.risk_event} ({task.title})"
     if not task.timed:
-        return f"Risk of: {task.title}."
+        return f"Risk of: {what}."
     event = EVENTS.get(task.index.event or "", task.index.event or "")
     offset = task.index.offset_hours
     moment = f"{abs(offset):g} h {'after' if offset > 0 else 'before'} {event}" if offset else f"at {event}"
-    return f"Risk of: {task.title}, asked {moment} (the index time)."
+    return f"Risk of: {what}, asked {moment} (the index time)."
 
 
 def summary(streams: Mapping[str, float], base_risk: float) -> str:

@@ -42,7 +42,10 @@ class Listed:
         columns: dict[str, object] = {
             "case_id": cases,
             "risk": 100 * some["risk"],
-            "interval": [words.between(a, b) for a, b in zip(some["risk_low"], some["risk_high"], strict=True)],
+            "interval": [
+                words.NO_RISK if pd.isna(a) else words.between(a, b)
+                for a, b in zip(some["risk_low"], some["risk_high"], strict=True)
+            ],
             "driver": [said.get(case, "") for case in cases],
             "state": [self.states.get(case, words.UNREVIEWED) for case in cases],
         }
@@ -63,7 +66,7 @@ def listed(
 ) -> Listed:
     """The scored cases that fit the filters, in the order of the scores. stale: case -> why its score is."""
     states = {case: words.VERDICTS[review.verdict] for case, review in reviewed.items()}
-    fits = scores["risk"] >= filters.least_risk
+    fits = (scores["risk"] >= filters.least_risk) | scores["risk"].isna()  # no risk was given: somebody has to look
     if filters.search.strip():
         fits &= scores["case_id"].str.contains(filters.search.strip(), case=False, regex=False)
     if filters.split != ANY:
@@ -93,9 +96,15 @@ def counts(scores: pd.DataFrame, reviewed: Mapping[str, Review], threshold: floa
             "Cases whose risk is at least the one set below (50 % if unset).",
         ),
         ("Of these unreviewed", f"{waiting:,}", "Cases at or above that risk which nobody has reviewed yet."),
+        *_abstained(scores),
         ("Reviewed", f"{known:,}", "Cases that somebody agreed with or overrode."),
         ("Average risk", words.percent(float(scores["risk"].mean())), "The mean of the model's risk over all cases."),
     ]
+
+
+def _abstained(scores: pd.DataFrame) -> list[tuple[str, str, str]]:
+    none = int(scores["risk"].isna().sum())
+    return [("No risk given", f"{none:,}", "Cases that the model cannot speak of; each says why.")] if none else []
 
 
 def streams_of(scores: pd.DataFrame) -> list[str]:

@@ -80,6 +80,11 @@ class BinaryTarget(TargetBase):
         return (", ".join(self.events) or str(self.label)) + _within(self.horizon_hours)
 
     @property
+    def risk_event(self) -> str:
+        """The event whose probability is the risk, in words."""
+        return self.asks
+
+    @property
     def columns(self) -> Texts:
         """Names of the numbers that state an outcome: 1 or 0."""
         return ("outcome",)
@@ -143,6 +148,11 @@ class ClassesTarget(TargetBase):
         return f"{asked}: {', '.join(self.classes)}{_within(self.horizon_hours)}"
 
     @property
+    def risk_event(self) -> str:
+        """The event whose probability is the risk, in words."""
+        return " or ".join(self.risk) + _within(self.horizon_hours)
+
+    @property
     def columns(self) -> Texts:
         """The position of the class."""
         return ("class",)
@@ -185,6 +195,11 @@ class LabelsTarget(TargetBase):
         return f"which of {', '.join(self.labels)}"
 
     @property
+    def risk_event(self) -> str:
+        """The event whose probability is the risk, in words."""
+        return self.risk + _within(self.labels[self.risk].horizon_hours)
+
+    @property
     def columns(self) -> Texts:
         """One per label: 1, 0 or NaN."""
         return tuple(self.labels)
@@ -222,6 +237,12 @@ class RegressionTarget(TargetBase):
     def asks(self) -> str:
         """What is asked, in words."""
         return f"{self.reduce} {self.value}{_within(self.horizon_hours)}"
+
+    @property
+    def risk_event(self) -> str:
+        """The event whose probability is the risk, in words."""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"a value above {self.above:g}{unit}{_within(self.horizon_hours)}"
 
     @property
     def columns(self) -> Texts:
@@ -285,6 +306,11 @@ class SurvivalTarget(TargetBase):
     def asks(self) -> str:
         """What is asked, in words."""
         return f"time to {', '.join(self.causes)}, within {self.horizon_hours:g} h"
+
+    @property
+    def risk_event(self) -> str:
+        """The event whose probability is the risk, in words."""
+        return list(self.causes)[self.risk_cause - 1] + _within(self.horizon_hours)
 
     @property
     def columns(self) -> Texts:

@@ -1,9 +1,9 @@
 """What a model is made of, as a frozen value: read from a task's `model` and `encoder` keys, saved with the weights."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ingest.errors import TaskError
 from ingest.task import Task
@@ -54,23 +54,97 @@ class FusionConfig(Value):
 
 
 class TrainingConfig(Value):
-    """How the weights are found. `patience` counts epochs without a better validation loss.
+    """How the weights are found; docs/training.md says of each key what it does and when to change it.
 
-    First every stream's encoder alone for at most `alone_epochs`, then the fusion for at most `epochs`.
+    Epochs are at most; `patience` counts those without a better validation loss. learning_rate is of the encoders,
+    fusion_learning_rate of all else. learning_rate_factors: stream -> factor on its encoder's rate.
     """
 
+    scheme: Literal["staged", "joint", "staged+joint"] = "staged"
     alone_epochs: int = Field(default=40, ge=0)
     epochs: int = Field(default=40, ge=1)
+    fine_tune_epochs: int = Field(default=20, ge=1)
     batch_size: int = Field(default=32, ge=2)
+    accumulate: int = Field(default=1, ge=1)  # batches to one step of the optimiser
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
     learning_rate: float = Field(default=2e-3, gt=0)
     fusion_learning_rate: float = Field(default=1e-3, gt=0)
+    fine_tune_learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate_factors: Mapping[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     weight_decay: float = Field(default=0.05, ge=0)
+    decay: Literal["all", "weights"] = "all"  # "weights" leaves out biases and norms
+    schedule: Literal["cosine", "linear", "constant", "step", "one-cycle"] = "cosine"
     warmup_epochs: int = Field(default=2, ge=0)
+    step_epochs: int = Field(default=10, ge=1)
+    step_factor: float = Field(default=0.1, gt=0, lt=1)
     patience: int = Field(default=12, ge=1)
     average_decay: float = Field(default=0.97, ge=0, lt=1)  # of the exponential moving average, per step
     clip_norm: float = Field(default=1.0, gt=0)
     element_mask: float = Field(default=0.4, ge=0, lt=1)  # the largest share of a stream's elements masked at random
+    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_gamma: float = Field(default=2.0, ge=0)
+    class_weights: Literal["none", "balanced"] = "none"
+    triplet: float = Field(default=0.0, ge=0)  # the weights of three auxiliary losses
+    supervised_contrastive: float = Field(default=0.0, ge=0)
+    cross_modal_contrastive: float = Field(default=0.0, ge=0)
+    triplet_margin: float = Field(default=0.2, gt=0)
+    triplet_mining: Literal["batch-hard", "all"] = "batch-hard"
+    temperature: float = Field(default=0.1, gt=0)
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    devices: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    compile: bool = False
+    deterministic: bool = False
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "TrainingConfig":
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise ValueError(
+                f"nesterov: expected optimizer sgd with a momentum above 0, got {self.optimizer} with {self.momentum:g}"
+            )
+        return self
+
+
+class CalibrationConfig(Value):
+    """How log-odds become calibrated ones, from the validation split.
+
+    method: platt, scale and shift; temperature, scale alone; isotonic, for one binary target, any rising curve;
+    none. per_pattern: a map of its own for every pattern of present streams that has enough cases, drawn towards the
+    common one (`models.trust.patterns`).
+    """
+
+    method: Literal["platt", "temperature", "isotonic", "none"] = "platt"
+    per_pattern: bool = False
+
+
+class ConformalConfig(Value):
+    """Sets and intervals with a stated coverage (`models.trust.conformal`).
+
+    levels: the shares of cases whose outcome they hold. score: label, what a class lacks to certainty; adaptive, the
+    probability of the classes above it. group: coverage also in each group of a table's feature, "record.sex", or in
+    each pattern of streams, "pattern". edges: where a feature that is a number is cut into groups.
+    """
+
+    levels: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = Field(default=(0.9,), min_length=1)
+    score: Literal["label", "adaptive"] = "label"
+    group: str | None = None
+    edges: tuple[float, ...] = ()
+
+
+class AbstainConfig(Value):
+    """When no risk is given (`models.trust.trust`).
+
+    least_streams: fewer streams than that. least_observed: a smaller share than that of the elements that a case
+    usually has. unfamiliar: a stream unlike those of training. conflict: streams contradict each other (else they only
+    raise a warning). quantile: the share of cases like those of validation that none of the limits stops.
+    """
+
+    least_streams: int = Field(default=1, ge=0)
+    least_observed: float = Field(default=0.0, ge=0, le=1)
+    unfamiliar: bool = True
+    conflict: bool = False
+    quantile: float = Field(default=0.995, gt=0.5, lt=1)
 
 
 class ModelConfig(Value):
@@ -84,6 +158,9 @@ class ModelConfig(Value):
     experts: tuple[Literal["trees", "columns"], ...] = ("trees", "columns")
     fusion: FusionConfig = FusionConfig()
     training: TrainingConfig = TrainingConfig()
+    calibration: CalibrationConfig = CalibrationConfig()
+    conformal: ConformalConfig = ConformalConfig()
+    abstain: AbstainConfig = AbstainConfig()
     encoders: Mapping[str, EncoderConfig] = Field(default_factory=dict)
 
 

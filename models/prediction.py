@@ -12,7 +12,9 @@ from ingest.task import Task
 from models.config import ModelConfig
 from models.encoders.tokens import Tokens
 from models.network import Network
+from models.trust.conformal import labels_of, shares_of
 from models.trust.logits import LogitCalibration
+from models.trust.trust import Trust
 
 INTERVAL_Z = 1.6449  # 90 %
 
@@ -26,6 +28,11 @@ class Prediction:
     The interval holds what the model does not know: the spread of its bagged members, which saw different cases, the
     error of its calibration, and what the streams that are absent could have said. It does not hold the chance of the
     outcome itself.
+
+    conformal_set (B, A, L) bool: the classes that cannot be ruled out, at each of A levels, or conformal_interval
+    (B, A, 2) of a number (`models.trust.conformal`); of the other, and of both where neither is to be had, A is 0.
+    unfamiliar (B, M), observed, disagreement, reason, warning (B,): see `models.trust.trust.Doubts`. All numbers are
+    there also where the model abstains; people are shown `shown`.
     """
 
     risk: np.ndarray
@@ -36,6 +43,28 @@ class Prediction:
     probabilities: np.ndarray
     present: np.ndarray
     embedding: np.ndarray
+    conformal_set: np.ndarray
+    conformal_interval: np.ndarray
+    unfamiliar: np.ndarray
+    observed: np.ndarray
+    disagreement: np.ndarray
+    reason: np.ndarray
+    warning: np.ndarray
+
+    @property
+    def abstained(self) -> np.ndarray:
+        """(B,) bool: for whom no risk is to be given, for the `reason` stated."""
+        return np.asarray(self.reason != "")
+
+    @property
+    def shown_risk(self) -> np.ndarray:
+        """(B,) the risk, NaN where the model abstains."""
+        return self.shown(self.risk)
+
+    def shown(self, values: np.ndarray) -> np.ndarray:
+        """(B, ...) what people may see of values (B, ...): NaN where the model abstains."""
+        hidden = self.abstained.reshape(-1, *(1,) * (values.ndim - 1))
+        return np.where(hidden, np.nan, values)
 
 
 @dataclass(frozen=True)
@@ -54,6 +83,7 @@ class Predictor:
     calibration: LogitCalibration
     device: torch.device
     absence_variance: Mapping[str, float] = field(default_factory=dict)
+    trust: Trust = field(default_factory=Trust)
 
     @property
     def stream_names(self) -> list[str]:
@@ -63,14 +93,29 @@ class Predictor:
     @torch.inference_mode()
     def predict(self, batch: Batch, keep: np.ndarray | None = None) -> Prediction:
         """Risk, interval and embedding of a batch; keep (B, M) or (M,) bool limits the streams it may use."""
-        tokens = self.encode(batch)
-        present = torch.stack([tokens[name].present.any(1) for name in self.stream_names], 1)
+        return self.read(batch, self.encode(batch), keep)
+
+    @torch.inference_mode()
+    def read(self, batch: Batch, tokens: Mapping[str, Tokens], keep: np.ndarray | None = None) -> Prediction:
+        """The prediction of a batch from its tokens, as `encode` gives them."""
+        present = self._present(tokens)
         mask = None
         if keep is not None:
             mask = torch.as_tensor(keep, device=self.device).expand(len(batch), -1)
             present = present & mask
         members, fused = self.network.fuse_and_embed(tokens, mask)
-        return self._prediction(members.double(), present, fused.mean(1))
+        there = present.cpu().numpy()
+        said = self._risk(members.double(), present)
+        doubts = self.trust.doubts(batch, tokens, there, self.network, self.statistics, self.config.abstain)
+        sets, intervals = self._conformal(batch, there, said["probabilities"])
+        return Prediction(
+            **said,
+            present=there,
+            embedding=fused.mean(1).float().cpu().numpy(),
+            conformal_set=sets,
+            conformal_interval=intervals,
+            **vars(doubts),
+        )
 
     @torch.inference_mode()
     def encode(self, batch: Batch) -> dict[str, Tokens]:
@@ -83,30 +128,45 @@ class Predictor:
     @torch.inference_mode()
     def logits(self, tokens: Mapping[str, Tokens], keep: torch.Tensor | None = None) -> torch.Tensor:
         """(B,) float64: the calibrated log-odds from tokens, with only the streams that keep (B, M) allows."""
+        present = self._present(tokens)
         members = self.network.fuse(tokens, keep).double()
-        return self.network.meaning.risk_logit(self.calibration.apply(members.mean(1)))
+        calibrated = self.calibration.apply(members.mean(1), present if keep is None else present & keep)
+        return self.network.meaning.risk_logit(calibrated)
 
-    def _prediction(self, members: torch.Tensor, present: torch.Tensor, embedding: torch.Tensor) -> Prediction:
+    def _present(self, tokens: Mapping[str, Tokens]) -> torch.Tensor:
+        """(B, M) bool."""
+        return torch.stack([tokens[name].present.any(1) for name in self.stream_names], 1)
+
+    def _risk(self, members: torch.Tensor, present: torch.Tensor) -> dict[str, np.ndarray]:
+        """What the logits (B, members, O) say of cases with these streams present (B, M)."""
         objective = self.network.meaning
         raw = members.mean(1)
-        calibrated = self.calibration.apply(raw)
+        calibrated = self.calibration.apply(raw, present)
         logit = objective.risk_logit(calibrated).cpu().numpy()
-        each = objective.risk_logit(self.calibration.apply(members)).cpu().numpy()
+        each = objective.risk_logit(self.calibration.apply(members, present)).cpu().numpy()
         spread = each.std(1, ddof=1) if each.shape[1] > 1 else np.zeros_like(logit)
-        variance = spread**2 + self.calibration.risk_variance(objective, raw)
+        variance = spread**2 + self.calibration.risk_variance(objective, raw, present)
         unsaid = np.array([self.absence_variance.get(name, 0.0) for name in self.stream_names])
-        there = present.cpu().numpy()
-        std = np.sqrt(variance + (~there) @ unsaid)
-        return Prediction(
-            risk=expit(logit),
-            low=expit(logit - INTERVAL_Z * std),
-            high=expit(logit + INTERVAL_Z * std),
-            logit=logit,
-            logit_std=std,
-            probabilities=objective.probabilities(calibrated).float().cpu().numpy(),
-            present=there,
-            embedding=embedding.float().cpu().numpy(),
-        )
+        std = np.sqrt(variance + (~present.cpu().numpy()) @ unsaid)
+        return {
+            "risk": expit(logit),
+            "low": expit(logit - INTERVAL_Z * std),
+            "high": expit(logit + INTERVAL_Z * std),
+            "logit": logit,
+            "logit_std": std,
+            "probabilities": objective.probabilities(calibrated).float().cpu().numpy(),
+        }
+
+    def _conformal(self, batch: Batch, present: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sets (B, A, L) and intervals (B, A, 2), of which one has no levels, or both."""
+        cases, fitted, labels = len(batch), self.trust.conformal, labels_of(self.task)
+        sets, intervals = np.zeros((cases, 0, len(labels)), bool), np.zeros((cases, 0, 2))
+        if fitted is None:
+            return sets, intervals
+        group = fitted.groups.of(batch, present, self.stream_names, self.statistics)
+        if labels:
+            return fitted.sets(shares_of(self.task, probabilities), group), intervals
+        return sets, fitted.intervals(probabilities[:, 0], probabilities[:, 1], group)
 
 
 def expit(logit: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def has_unseen_cases(cohort: Cohort, models: Path) -> bool:
     seen = [store.read_facts(models / version)["cases"] for version in store.versions(models)]
     most = max((cases["train"] + cases["validation"] for cases in seen), default=0)
     rows = np.concatenate([cohort.rows("train"), cohort.rows("validation")])
-    return int((~np.isnan(cohort.target[rows])).sum()) > most
+    return int(cohort.known[rows].sum()) > most
 
 
 def compare(champion: Predictor, challenger: Predictor, cohort: Cohort, *, seed: int) -> Comparison:

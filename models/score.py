@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,25 @@ from ingest.exports.safe_csv import write_csv
 from ingest.files import replacing_file
 from models.features import with_frozen_features
 from models.prediction import Prediction, Predictor
+from models.trust.conformal import labels_of
+from models.trust.selfcheck import SelfCheck
 
 BATCH = 256
 
 
 @dataclass(frozen=True)
 class ScoreFiles:
-    """What was written: the same rows twice, for programs and for people."""
+    """What was written: the same rows twice, for programs and for people.
+
+    abstained: for how many cases no risk is given. alarms: what the self-check found wrong; the scores are then not to
+    be used.
+    """
 
     parquet: Path
     csv: Path
     cases: int
+    abstained: int = 0
+    alarms: tuple[str, ...] = ()
 
 
 def score(
@@ -40,7 +48,11 @@ def score(
     """Score cases (all where rows is None) and write `<version>.parquet` and `.csv` into folder, whole or not at all.
 
     Columns: case_id, subject_id, index_time, split, target (empty where unknown), risk, risk_low, risk_high (90 %),
-    logit, logit_std, model_version, pattern, has_<stream>, problems (the streams that were there but could not be
+    logit, logit_std (all five empty where the model abstains), abstained and the reason, warning (what else to mind),
+    conformal_<level> ("{0, 1}": what cannot be ruled out; of a number conformal_<level>_low and _high; none of them
+    where the outcome is a time), unfamiliar (the least familiar stream's distance from training, 1 is the limit),
+    disagreement (how far apart the streams are by themselves, 1 is the limit), model_version, pattern, has_<stream>,
+    problems (the streams that were there but could not be
     used, or only in part, and why: "ecg: flat line in all leads; ..."; empty where there is none),
     inputs (the digest of what was scored; empty where the cohort keeps none), scored_at.
     """
@@ -49,12 +61,14 @@ def score(
     cohort = with_frozen_features(cohort, predictor.network, predictor.device)
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None, microsecond=0)
     files = ScoreFiles(folder / f"{predictor.version}.parquet", folder / f"{predictor.version}.csv", len(chosen))
+    check, abstained = SelfCheck(predictor.stream_names), 0
     with replacing_file(files.parquet) as parquet, replacing_file(files.csv) as csv:
         writer: pq.ParquetWriter | None = None
         try:
             for start in range(0, max(len(chosen), 1), BATCH):
                 part = chosen[start : start + BATCH]
-                frame = _frame(predictor, cohort, part).assign(scored_at=now)
+                frame = _frame(predictor, cohort, part, check).assign(scored_at=now)
+                abstained += int(frame["abstained"].sum())
                 table = pa.Table.from_pandas(frame, preserve_index=False)
                 writer = writer or pq.ParquetWriter(parquet, table.schema, compression="zstd")
                 writer.write_table(table.cast(writer.schema))
@@ -64,7 +78,7 @@ def score(
         finally:
             if writer is not None:
                 writer.close()
-    return files
+    return replace(files, abstained=abstained, alarms=tuple(check.alarms()))
 
 
 def check_fits(predictor: Predictor, cohort: Cohort) -> None:
@@ -90,10 +104,13 @@ def predict_rows(predictor: Predictor, cohort: Cohort, rows: np.ndarray, keep: n
     return Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
 
 
-def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray) -> pd.DataFrame:
+def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray, check: SelfCheck) -> pd.DataFrame:
     index = cohort.index.iloc[rows]
     names = predictor.stream_names
-    prediction = predictor.predict(cohort.batch(rows, names))
+    batch = cohort.batch(rows, names)
+    tokens = predictor.encode(batch)
+    prediction = predictor.read(batch, tokens)
+    check.see(batch, tokens, prediction.logit)
     return pd.DataFrame(
         {
             "case_id": index["case_id"].to_numpy(str),
@@ -101,11 +118,17 @@ def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray) -> pd.DataFra
             "index_time": index["index_time"].to_numpy("datetime64[us]"),
             "split": index["split"].to_numpy(str),
             "target": index["target"].to_numpy(np.float32),
-            "risk": prediction.risk,
-            "risk_low": prediction.low,
-            "risk_high": prediction.high,
-            "logit": prediction.logit,
-            "logit_std": prediction.logit_std,
+            "risk": prediction.shown_risk,
+            "risk_low": prediction.shown(prediction.low),
+            "risk_high": prediction.shown(prediction.high),
+            "logit": prediction.shown(prediction.logit),
+            "logit_std": prediction.shown(prediction.logit_std),
+            "abstained": prediction.abstained,
+            "reason": prediction.reason,
+            "warning": prediction.warning,
+            **_conformal(predictor, prediction),
+            "unfamiliar": prediction.unfamiliar.max(1),
+            "disagreement": prediction.disagreement,
             "model_version": predictor.version,
             "pattern": presence_pattern(prediction.present, names),
             **{f"has_{name}": prediction.present[:, i] for i, name in enumerate(names)},
@@ -113,6 +136,25 @@ def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray) -> pd.DataFra
             "inputs": np.array([cohort.inputs(int(row)) or "" for row in rows], str),
         }
     )
+
+
+def _conformal(predictor: Predictor, prediction: Prediction) -> dict[str, np.ndarray]:
+    """The columns of what cannot be ruled out, empty where the model abstains."""
+    fitted = predictor.trust.conformal
+    if fitted is None:
+        return {}
+    columns = {}
+    labels, hidden = labels_of(predictor.task), prediction.abstained
+    for place, level in enumerate(fitted.levels):
+        name = f"conformal_{100 * level:g}"
+        if labels:
+            sets = prediction.conformal_set[:, place]
+            said = ["{" + ", ".join(np.array(labels)[row]) + "}" for row in sets]
+            columns[name] = np.where(hidden, "", np.array(said, str))
+        else:
+            shown = prediction.shown(prediction.conformal_interval)[:, place]
+            columns |= {f"{name}_low": shown[:, 0], f"{name}_high": shown[:, 1]}
+    return columns
 
 
 def problems_of(index: pd.DataFrame, streams: Sequence[str]) -> np.ndarray:

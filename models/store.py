@@ -1,10 +1,11 @@
 """The model store: a version is a folder, whole or not there, checked by SHA-256 before anything of it is used.
 
-models/<task>/v0001/model.safetensors   the weights
+models/<task>/v0001/model.safetensors   the weights, and under `trust.` what training cases are like
                     config.json         the task and the model's configuration
                     statistics.json     what was fitted on the training split
-                    calibration.json    logit -> risk, and how much an absent stream widens the interval
-                    training.json       cases, events, seed, history, parent
+                    calibration.json    logit -> risk, how much an absent stream widens the interval, what cannot be
+                                        ruled out, and when no risk is given
+                    training.json       cases, events, seed, history, parent, alarms of the self-check
                     metrics.json        the evaluation, once there is one
                     card.md             what the model is for and how good it is
                     manifest.json       the SHA-256 of every file above
@@ -27,8 +28,10 @@ from models.evaluate.card import model_card
 from models.prediction import Predictor
 from models.training.train import TrainingOutcome
 from models.trust.logits import LogitCalibration
+from models.trust.trust import Trust
 
 FORMAT = 2
+TRUST = "trust."  # before the names of tensors that are not the network's
 FILES = (
     "model.safetensors", "config.json", "statistics.json", "calibration.json", "training.json", "metrics.json",
     "card.md",
@@ -63,6 +66,7 @@ def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, n
         "cases": dict(outcome.cases),
         "events": dict(outcome.events),
         "history": [vars(epoch) for epoch in outcome.history],
+        "alarms": list(outcome.alarms),
     }
     config = {
         "format": FORMAT,
@@ -72,6 +76,7 @@ def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, n
     }
     with replacing_folder(folder) as temporary:
         weights = {k: v.detach().cpu().contiguous().clone() for k, v in predictor.network.state_dict().items()}
+        weights |= {f"{TRUST}{name}": tensor for name, tensor in predictor.trust.state().items()}
         save_file(weights, temporary / "model.safetensors")
         for name, value in {
             "config": config,
@@ -79,6 +84,7 @@ def save(models: Path, outcome: TrainingOutcome, *, parent: str | None = None, n
             "calibration": {
                 **predictor.calibration.to_json(),
                 "absence_variance": dict(predictor.absence_variance),
+                "trust": predictor.trust.to_json(),
             },
             "training": training,
             "metrics": {},
@@ -124,10 +130,12 @@ def load(folder: Path, device: str | None = None) -> Predictor:
     absence = calibration.pop("absence_variance", None)
     if absence is None:
         raise ModelError(f"{folder / 'calibration.json'}: expected absence_variance, got none; train this version anew")
+    trust = calibration.pop("trust", None)
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     network = build_network(model, statistics, task)
     try:
-        network.load_state_dict(load_file(folder / "model.safetensors"))
+        tensors = load_file(folder / "model.safetensors")
+        network.load_state_dict({name: t for name, t in tensors.items() if not name.startswith(TRUST)})
     except (SafetensorError, RuntimeError) as error:
         raise ModelError(
             f"{folder / 'model.safetensors'}: expected the weights of {model.fusion.kind}: {error}"
@@ -141,6 +149,7 @@ def load(folder: Path, device: str | None = None) -> Predictor:
         calibration=LogitCalibration.from_json(calibration, network.meaning),
         device=chosen,
         absence_variance=absence,
+        trust=Trust() if trust is None else Trust.from_state(trust, _under(TRUST, tensors)),
     )
 
 
@@ -161,6 +170,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
     if not (folder / "training.json").is_file():
         raise ModelError(f"{folder}: expected a model version, found none; `telltale models list` shows what there is")
     return {**_json(folder / "training.json"), "metrics": _json(folder / "metrics.json")}
+
+
+def _under(prefix: str, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _write_manifest(folder: Path) -> None:

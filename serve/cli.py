@@ -15,11 +15,13 @@ from serve.commands import (
     dashboard,
     deidentify,
     demo,
+    draft,
     evaluate,
     explain,
     export_meds,
     ingest,
     models,
+    pretrain,
     retrain,
     score,
     stale,
@@ -27,6 +29,7 @@ from serve.commands import (
     tasks,
     trace,
     train,
+    tune,
     validate,
     vocabulary,
 )
@@ -48,10 +51,13 @@ app.command("tasks")(tasks.tasks)
 app.command("vocabulary")(vocabulary.vocabulary)
 app.command("align")(align.align)
 app.command("audit")(audit.audit)
+app.command("pretrain")(pretrain.pretrain)
+app.command("tune")(tune.tune)
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("validate")(validate.validate)
 app.command("score")(score.score)
+app.command("draft")(draft.draft)
 app.command("explain")(explain.explain)
 app.command("trace")(trace.trace)
 app.command("stale")(stale.stale)

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
 from clinical.ward.measurements import GIVEAWAY
-from clinical.ward.radiographs import FULL_SCALE, SIZE, radiograph
+from clinical.ward.radiographs import FULL_SCALE, SIZE, Signs, radiograph, signs
 from clinical.ward.stays import INDEX_HOURS, ISSUER_OID, Stay
 
 INVERTING = 0.3  # share of the studies from the device that stores MONOCHROME1
@@ -42,6 +42,28 @@ DEVICES = (
 
 def write_studies(stay: Stay, folder: Path) -> int:
     """Write the study made before the index time, where there is one, and for some patients one made after it."""
+    rng, taken = _films(stay)
+    for number, (hour, reading) in enumerate(taken):
+        device = _draw_device(rng)
+        dataset = radiograph_dataset(stay, number, stay.after_admission(hour), device, radiograph(reading, rng))
+        path = folder / stay.fhir_id / f"study-{number + 1}" / "1.dcm"
+        path.parent.mkdir(parents=True)
+        dataset.save_as(path, enforce_file_format=True)
+    return len(taken)
+
+
+def film_before_index(stay: Stay) -> tuple[float, Signs] | None:
+    """(hours after admission, what it shows) of the study made before the index time; None where there is none."""
+    rng, taken = _films(stay)
+    if not stay.has["xray"]:
+        return None
+    _draw_device(rng)
+    hour, reading = taken[0]
+    return hour, signs(reading, rng)
+
+
+def _films(stay: Stay) -> tuple[np.random.Generator, list[tuple[float, float]]]:
+    """(the generator that then draws them, (hours after admission, reading) of each)."""
     rng = stay.generator(7)
     hour = float(rng.uniform(0.5, min(20.0, stay.hours - 1.0)))
     later = INDEX_HOURS + float(rng.uniform(0.5, 12.0))
@@ -50,13 +72,11 @@ def write_studies(stay: Stay, folder: Path) -> int:
         taken.append((hour, stay.readings["xray"]))
     if rng.random() < 0.08 and later < stay.hours:
         taken.append((later, stay.readings["xray"] + (GIVEAWAY if stay.outcome else 0.0)))
-    for number, (moment, reading) in enumerate(taken):
-        device = DEVICES[int(rng.random() < INVERTING)]
-        dataset = radiograph_dataset(stay, number, stay.after_admission(moment), device, radiograph(reading, rng))
-        path = folder / stay.fhir_id / f"study-{number + 1}" / "1.dcm"
-        path.parent.mkdir(parents=True)
-        dataset.save_as(path, enforce_file_format=True)
-    return len(taken)
+    return rng, taken
+
+
+def _draw_device(rng: np.random.Generator) -> Device:
+    return DEVICES[int(rng.random() < INVERTING)]
 
 
 def radiograph_dataset(

@@ -21,9 +21,7 @@ Image = npt.NDArray[np.float32]
 
 def radiograph(reading: float, rng: np.random.Generator) -> npt.NDArray[np.uint16]:
     """An image as (SIZE, SIZE), 0 to FULL_SCALE, dense tissue bright."""
-    body = _draw_anatomy(rng)
-    place = _draw_placement(rng)
-    opacity = _draw_opacity(reading, rng)
+    body, place, opacity = _draw_chest(reading, rng)
     textures = np.stack([_vessels(rng), _clouds(rng), _clouds(rng)])
     gain, offset = rng.normal(1.0, 0.02), rng.normal(0.0, 0.006)
     image = np.empty((SIZE, SIZE), np.uint16)
@@ -34,6 +32,29 @@ def radiograph(reading: float, rng: np.random.Generator) -> npt.NDArray[np.uint1
         density += (0.006 + 0.010 * density) * rng.standard_normal(density.shape, dtype=np.float32)  # grain
         image[rows] = _tone(gain * density + offset)
     return image
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What somebody who reads the image well can say of it.
+
+    opacity: its amount, 0 to about 1. right: the share of its right side beyond one half. heart: its half width in
+    units of the grid, 0.30 on average.
+    """
+
+    opacity: float
+    right: float
+    heart: float
+
+
+def signs(reading: float, rng: np.random.Generator) -> Signs:
+    """The signs of the image that `radiograph` would draw with a generator in this state."""
+    body, _, opacity = _draw_chest(reading, rng)
+    return Signs(opacity.amount, opacity.tilt, body.heart[0])
+
+
+def _draw_chest(reading: float, rng: np.random.Generator) -> "tuple[_Anatomy, _Placement, _Opacity]":
+    return _draw_anatomy(rng), _draw_placement(rng), _draw_opacity(reading, rng)
 
 
 def _density(x: Image, y: Image, body: "_Anatomy", opacity: "_Opacity", textures: Image) -> Image:

@@ -16,7 +16,7 @@ Every person, place, image and sound in here is invented. Not for clinical use.
 
 Files
     fhir/*.ndjson     a FHIR R4 bulk export: Patient, Encounter, Location, Condition, Observation, DocumentReference,
-                      Media
+                      DiagnosticReport, Media
     imaging/          chest radiographs: DICOM, Digital X-Ray Image Storage - For Presentation
     sounds/           breath sounds: WAV, 4 kHz, 16 bit, mono; Media.ndjson says whose
     truth.parquet     what is true of each patient; a model must never read it

@@ -5,7 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import explaining, figures, inputs, session, whatif, words
+from dashboard import explaining, figures, inputs, outcome_figures, session, whatif, words
+from dashboard.predicted import predicted
 from dashboard.session import Place
 from dashboard.views.panels import PANELS
 from dashboard.views.parts import disclaimer, empty, theme
@@ -13,6 +14,11 @@ from dashboard.views.review import review_panel
 from dashboard.worklist import neighbours, streams_of
 from explain.explanation import Explanation
 
+SAID_OF = {  # kind of what is predicted -> its heading
+    "classes": "which one comes",
+    "labels": "which come",
+    "curves": "how soon, and what comes first",
+}
 SAME_LOGIT = 0.02  # beyond this an explanation was made of something other than what was scored
 
 
@@ -36,7 +42,9 @@ def page() -> None:
     streams = streams_of(scores)
     _steps(scores, case_id)
     _header(place, score, streams)
-    made = _explanation(place, case_id, score)
+    made = None if _abstained(score) else _explanation(place, case_id, score)
+    if not _abstained(score):
+        _predicted(place, score)
     present = [name for name in streams if score[f"has_{name}"]]
     absent = [name for name in streams if not score[f"has_{name}"]]
     if made is not None:
@@ -46,8 +54,14 @@ def page() -> None:
         with right:
             _what_if(made, absent, float(score["risk"]))
     _inputs(place, case_id, present, absent, made)
-    review_panel(place, score)
+    if not _abstained(score):  # else there is nothing to agree with
+        review_panel(place, score)
     disclaimer()
+
+
+def _abstained(score: dict[str, Any]) -> bool:
+    """Whether the model gave no risk: an empty one."""
+    return bool(score["risk"] != score["risk"])
 
 
 def _steps(scores: Any, case_id: str) -> None:
@@ -82,9 +96,15 @@ def _header(place: Place, score: dict[str, Any], streams: list[str]) -> None:
         with left:
             st.markdown(f"#### Case {words.plain(str(score['case_id']))}")
             st.caption(words.plain(" · ".join(fact for fact in facts if fact)))
-            st.html(f'<div class="tt-risk">{html.escape(words.percent(risk))}</div>')
+            st.html(
+                f'<div class="tt-risk">{html.escape(words.NO_RISK if _abstained(score) else words.percent(risk))}</div>'
+            )
             st.caption(words.plain(words.asked(session.task_of(place))))
         with right:
+            if _abstained(score):
+                why_not = words.plain(_sentence(score.get("reason")))
+                st.error(f"The model gives no risk. {why_not}", icon=":material/block:")
+                return
             st.markdown(
                 f"Risk **{words.percent(risk)}**, likely between **{words.percent(low)}** and "
                 f"**{words.percent(high)}**; on average {words.percent(average)} of the cases here have this outcome.",
@@ -93,6 +113,8 @@ def _header(place: Place, score: dict[str, Any], streams: list[str]) -> None:
                 "that of the cases the model was fitted on.",
             )
             st.altair_chart(figures.risk_range(risk, low, high, average, theme()), key="range")
+            if said := _sentence(score.get("warning")):
+                st.warning(words.plain(said), icon=":material/warning:")
             if why := session.stale(place).get(score["case_id"]):
                 st.caption(f":material/history: This score is stale. {words.plain(why[:1].upper() + why[1:])}.")
             if missing := [name for name in streams if not score[f"has_{name}"]]:
@@ -100,6 +122,32 @@ def _header(place: Place, score: dict[str, Any], streams: list[str]) -> None:
                     f":material/visibility_off: Absent: {words.plain(words.listed(missing))}. The risk rests on the "
                     "other sources, and the model is less sure without them."
                 )
+
+
+def _predicted(place: Place, score: dict[str, Any]) -> None:
+    """All else that the model says of the case, where its task asks for more than one risk."""
+    for number, one in enumerate(predicted(session.task_of(place), score)):
+        what = f"{words.label(one.title)}: " if one.title else ""
+        if one.number is not None:
+            mean, spread, unit = one.number
+            low, high = (words.number(mean + side * 1.2816 * spread) for side in (-1, 1))
+            st.markdown(
+                f"{what}expected **{words.number(mean)}** {words.plain(words.unit_text(unit))}, "
+                f"in four of five such cases between **{low}** and **{high}**."
+            )
+            continue
+        heading = what + SAID_OF[one.kind]
+        st.subheader(words.plain(heading[:1].upper() + heading[1:]), anchor=False)
+        if one.curves:
+            chart = outcome_figures.incidence(one.curves, theme())
+        else:
+            chart = outcome_figures.chances(one.chances, theme())
+        st.altair_chart(chart, key=f"predicted {number}")
+
+
+def _sentence(said: object) -> str:
+    """What the model says of a case as a sentence; scores of before it did say nothing."""
+    return f"{said[:1].upper()}{said[1:]}." if isinstance(said, str) and said else ""
 
 
 def _explanation(place: Place, case_id: str, score: dict[str, Any]) -> Explanation | None:

@@ -1,6 +1,6 @@
 """Several outcomes learnt at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -16,9 +16,9 @@ class SeveralObjective(ObjectiveModule):
     sum_k exp(-s_k) L_k + s_k with s_k learnt, 0 at first). An outcome with a NaN is unknown and costs nothing.
     """
 
-    def __init__(self, named: dict[str, nn.Module]) -> None:
+    def __init__(self, named: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict(named)
+        self.parts = nn.ModuleList(named.values())  # a dict of modules refuses names such as "values"
         parts = self._parts()
         self.log_variance = nn.Parameter(torch.zeros(len(parts)))
         self.outputs = sum(part.outputs for part in parts)
@@ -71,7 +71,7 @@ class SeveralObjective(ObjectiveModule):
         return ~missing.all(-1) if len(part.groups) > 1 else ~missing.any(-1)
 
     def _parts(self) -> Sequence[Objective]:
-        return [cast(Objective, part) for part in self.parts.values()]
+        return [cast(Objective, part) for part in self.parts]
 
     def _logits(self, logits: torch.Tensor) -> Sequence[torch.Tensor]:
         return torch.split(logits, [part.outputs for part in self._parts()], -1)

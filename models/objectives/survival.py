@@ -4,6 +4,8 @@ import torch
 
 from models.objectives.objective import ObjectiveModule
 
+FLOAT32_STEP = 2**-23  # cohorts keep hours as float32: closer than this to an interval's end is at its end
+
 
 class SurvivalObjective(ObjectiveModule):
     """J x R logits: in each of J intervals, of each of R causes against "nothing happens".
@@ -28,7 +30,7 @@ class SurvivalObjective(ObjectiveModule):
 
     def prior(self, outcome: torch.Tensor) -> torch.Tensor:
         """The life table: the log ratio of events of each cause to survivors, half an event added to all of them."""
-        at_risk, event = self._table(outcome.double())
+        at_risk, event = self._table(outcome)
         events = event.sum(0)
         survivors = at_risk.sum(0) - events.sum(-1)
         return ((events + 0.5 / self.causes) / (survivors[:, None] + 0.5)).log().reshape(-1).float()
@@ -36,7 +38,7 @@ class SurvivalObjective(ObjectiveModule):
     def loss(self, logits: torch.Tensor, outcome: torch.Tensor) -> torch.Tensor:
         """Minus the log-likelihood of the intervals lived through, and of the event where there is one."""
         nothing, cause = self._log_hazards(logits)
-        at_risk, event = self._table(outcome.to(logits.dtype))
+        at_risk, event = (each.to(logits.dtype) for each in self._table(outcome))
         lived = at_risk - event.sum(-1)
         return -(nothing * lived).sum(-1) - (cause * event).sum((-2, -1))
 
@@ -66,17 +68,17 @@ class SurvivalObjective(ObjectiveModule):
 
     def _table(self, outcome: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Which intervals count for a case (..., J), and in which what happened (..., J, R); 1 or 0."""
-        hours, cause = outcome[..., 0], outcome[..., 1]
-        width = self.horizon_hours / self.intervals
+        hours, cause = outcome[..., 0].double(), outcome[..., 1]
+        width, near = self.horizon_hours / self.intervals, FLOAT32_STEP * self.horizon_hours
         number = torch.arange(self.intervals, device=outcome.device)
         # An event at the very end of an interval is in it; the first interval has its own beginning too.
-        place = ((hours / width).ceil() - 1).clamp(min=0)[..., None]
-        happened = ((cause > 0) & (hours <= self.horizon_hours))[..., None]
-        lived_whole = ((hours + 1e-9 * self.horizon_hours) / width).floor()[..., None]
+        place = (((hours - near) / width).ceil() - 1).clamp(min=0)[..., None]
+        happened = ((cause > 0) & (hours <= self.horizon_hours + near))[..., None]
+        lived_whole = ((hours + near) / width).floor()[..., None]
         at_risk = torch.where(happened, number <= place, number < lived_whole)
         at_cause = cause[..., None] == torch.arange(1, self.causes + 1, device=outcome.device)
         event = (happened & (number == place))[..., None] & at_cause[..., None, :]
-        return at_risk.to(outcome.dtype), event.to(outcome.dtype)
+        return at_risk.double(), event.double()
 
 
 def _before(nothing: torch.Tensor) -> torch.Tensor:

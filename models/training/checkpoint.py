@@ -50,9 +50,14 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The optimiser's state as named tensors: `<parameter number>.<name>`."""
+    """The optimiser's state as named tensors: `<parameter number>.<name>`. What it has not begun with is left out."""
     state = optimizer.state_dict()["state"]
-    return {f"{number}.{name}": torch.as_tensor(v) for number, named in state.items() for name, v in named.items()}
+    return {
+        f"{number}.{name}": torch.as_tensor(value)
+        for number, named in state.items()
+        for name, value in named.items()
+        if value is not None  # the momentum of plain descent
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:

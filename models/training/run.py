@@ -1,31 +1,46 @@
-"""One training run: two phases, a moving average of the weights, early stopping, and a checkpoint after each epoch."""
+"""One training run: its phases, a moving average of the weights, early stopping, and a checkpoint after each epoch."""
 
+import gc
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
 from ingest.cohort import Cohort
+from ingest.errors import TaskError
 from ingest.statistics import Statistics
-from models.config import ModelConfig, TrainingConfig
-from models.features import fit_projections, with_frozen_features
+from models.config import ModelConfig
+from models.encoders.backbone import fixed_keys
+from models.features import with_frozen_features
 from models.network import Network, build_network
-from models.training.checkpoint import load_checkpoint, optimizer_tensors, restore_optimizer, save_checkpoint
-from models.training.losses import AloneLoss, TogetherLoss
+from models.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    optimizer_tensors,
+    restore_optimizer,
+    save_checkpoint,
+)
+from models.training.contrast import Contrasts
+from models.training.costs import build_cost, check_contrasts
+from models.training.devices import SharedDraw, build_fabric, prepared
+from models.training.loader import Reader
+from models.training.losses import AloneLoss, Draw, JointLoss, TogetherLoss
+from models.training.optimise import build_optimizer
+from models.training.phases import ENCODING, Phase, PhaseName, plan
+from models.training.steps import Loss, Steps
 from models.training.token_source import TokenSource
-from models.training.weights import follow, seeded, swapped
+from models.training.validation import Validation
+from models.training.weights import seeded, swapped
 
 EVALUATION_BATCH = 256
-Phase = Literal["alone", "together"]
 State = dict[str, torch.Tensor]
 
 
@@ -37,7 +52,7 @@ class Epoch:
     whether it was the best yet, in the phase `alone` for any stream.
     """
 
-    phase: Phase
+    phase: PhaseName
     number: int
     of: int
     training_loss: float
@@ -67,7 +82,8 @@ class Run:
         on_epoch: Callable[[Epoch], None] | None = None,
         on_features: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        self.fabric = _fabric(config.training)
+        _check(config, cohort)
+        self.fabric = build_fabric(config.training)
         self.device: torch.device = self.fabric.device
         self.config, self.statistics, self.splits, self.seed = config, statistics, splits, seed
         self.folder, self.on_epoch = folder, on_epoch or (lambda _: None)
@@ -75,199 +91,181 @@ class Run:
             self.network = build_network(config, statistics, cohort.task)
         self.network.fit_prior(torch.from_numpy(cohort.outcome[splits["train"]]))
         self.network.to(self.device)
-        self.cohort = with_frozen_features(cohort, self.network, self.device, on_features)
-        fit_projections(self.network, self.cohort, splits["train"], seed)
+        with self.fabric.rank_zero_first():
+            self.cohort = with_frozen_features(cohort, self.network, self.device, on_features)
         rng = np.random.default_rng(seed)
         # Each member sees its own bootstrap of the cases (Breiman 1996), as Poisson counts (Oza & Russell 2001).
         self.weight = torch.from_numpy(rng.poisson(1.0, (len(splits["train"]), config.members)).astype(np.float32))
-        self.outcome = torch.from_numpy(cohort.outcome[splits["validation"]])
+        pinned = self.device.type == "cuda"
+        self.readers = {split: Reader(self.cohort, rows, pinned=pinned) for split, rows in splits.items()}
+        self.validation = Validation(self.network, self.readers["validation"], self.device)
         self.history: list[Epoch] = []
         self.best: dict[str, Best] = {}
         self.best_state: State = {}
         self.average: State = {}
-        self.alone_state: State = {}  # the encoders as the first phase left them
+        self.alone_state: State = {}  # the encoders and readings as they are when every stream speaks for itself
         self.tokens: dict[str, TokenSource] = {}
         self.origin = ""  # a digest of the weights that the run began with, where those were given
 
     def fit(self, start: nn.Module | None) -> None:
-        """Train both phases, from the weights of `start` where it is given. Ends with the best weights.
-
-        A model of one stream has nothing to fuse: it is done after the first phase.
-        """
-        settings = self.config.training
+        """Train all phases, from the weights of `start` where it is given. Ends with the best weights."""
         if start is not None:
             self.network.load_state_dict(start.state_dict())
             if self.network.experts is not None:
                 self.network.experts.share.zero_()  # they are fitted anew once the network is trained
             self.origin = _digest(start.state_dict())
-        self._phase("alone", AloneLoss(self.network, settings.element_mask), settings.alone_epochs)
-        self.alone_state = {
-            k: v.detach().clone() for k, v in self.network.state_dict().items() if k.startswith(("encoders.", "alone."))
-        }
-        if len(self.statistics.streams) > 1:
-            self.tokens = {split: self._token_source(split) for split in self.splits}
-            self._phase("together", TogetherLoss(self.network), settings.epochs)
+        with _without_experts(self.network), prepared(self.network, self.config.training):
+            phases = plan(self.config.training, self.network)
+            checkpoint = self._found()
+            begun = 0
+            if checkpoint is not None:
+                begun = [phase.name for phase in phases].index(checkpoint.state["phase"])
+                self._restore(checkpoint)
+            for phase in phases[begun:]:
+                self._phase(phase, checkpoint)
+                checkpoint = None
+                if phase.name in ("alone", "joint"):
+                    self.alone_state = self._encoding()
         self.network.eval()
 
-    def _phase(self, phase: Phase, loss: nn.Module, epochs: int) -> None:
-        optimizer = self._optimizer(phase)
-        watched = list(self.statistics.streams) if phase == "alone" else ["together"]
-        self.average = {k: v.detach().clone().float() for k, v in self._moving().items()}
-        self.best_state = {k: v.clone() for k, v in self.average.items()}  # the average moves in place
-        done = self._resume(phase, optimizer)
-        if done == 0:  # what it begins with counts: the plain sum of the evidence, or a former model
-            self.best = {name: Best(value) for name, value in self._validate(phase, watched).items()}
-        wrapped, optimizer = self.fabric.setup(loss, optimizer)
-        for number in range(done + 1, epochs + 1):
-            active = [n for n in watched if number - 1 - self.best[n].epoch < self.config.training.patience]
+    def _phase(self, phase: Phase, checkpoint: Checkpoint | None) -> None:
+        """Train a phase, from where the checkpoint is in it."""
+        patience = self.config.training.patience
+        optimizer = self.begin(phase)
+        if checkpoint is None:  # what it begins with counts: the plain sum of the evidence, or a former model
+            self.best = {name: Best(value) for name, value in self._validate(phase, phase.watched).items()}
+        else:
+            self._go_on(checkpoint, optimizer)
+        done = sum(epoch.phase == phase.name for epoch in self.history)
+        steps = self.steps(phase, optimizer)
+        for number in range(done + 1, phase.epochs + 1):
+            active = [n for n in phase.watched if number - 1 - self.best[n].epoch < patience]
             if not active:
                 break
-            with seeded(self.seed * 100_003 + number + 50_000 * (phase == "alone")):
-                training_loss = self._epoch(phase, wrapped, optimizer, number, epochs, active)
-            losses = self._validate(phase, active)
-            improved = [name for name in active if losses[name] < self.best[name].loss]
-            for name in improved:
-                self.best[name] = Best(losses[name], number)
-                self._keep_best(phase, name)
-            mean = sum(losses.values()) / len(losses)
-            self.history.append(Epoch(phase, number, epochs, training_loss, mean, bool(improved)))
+            training_loss = self.epoch(steps, number, active)
+            self._judge(phase, number, active, training_loss)
             self._save(phase, optimizer)
             self.on_epoch(self.history[-1])
+        del steps
+        gc.collect()  # what exchanged gradients hangs on the weights until it is gone
         self._load(self.best_state)
+
+    def begin(self, phase: Phase) -> torch.optim.Optimizer:
+        """Make ready for a phase; returns a new optimiser of what it trains."""
+        settings = self.config.training
+        self.tokens = {split: self._token_source(split) for split in self.splits} if phase.name == "together" else {}
+        self.average = {k: v.detach().clone().float() for k, v in self._moving().items() if phase.changes(k)}
+        self.best_state = {k: v.clone() for k, v in self.average.items()}  # the average moves in place
+        rates = {
+            name: phase.rate(name, settings)
+            for name, parameter in self.network.named_parameters()
+            if parameter.requires_grad and phase.changes(name)
+        }
+        return build_optimizer(settings, self.network, rates)
+
+    def steps(self, phase: Phase, optimizer: torch.optim.Optimizer) -> Steps:
+        """What makes the steps of a phase."""
+        return Steps(
+            phase, self._loss(phase), optimizer, self.fabric, self.config.training, self.readers["train"], self.weight,
+            self.tokens.get("train"), self.seed,
+        )  # fmt: skip
+
+    def epoch(self, steps: Steps, number: int, active: Sequence[str]) -> float:
+        """One pass over the training split, the average following; returns the mean training loss."""
+        moving = {k: v for k, v in self._moving().items() if k in self.average}  # changed in place
+        return steps.epoch(number, active, self.average, moving, self._kept())
+
+    def _judge(self, phase: Phase, number: int, active: Sequence[str], training_loss: float) -> None:
+        """Validate after an epoch, keep what is the best yet, and write the history."""
+        losses = self._validate(phase, active)
+        improved = [name for name in active if losses[name] < self.best[name].loss]
+        for name in improved:
+            self.best[name] = Best(losses[name], number)
+            mine = (f"encoders.{name}.", f"alone.{name}.") if phase.name == "alone" else ("",)
+            for key, tensor in self.average.items():
+                if key.startswith(mine):
+                    self.best_state[key] = tensor.detach().clone()
+        mean = sum(losses.values()) / len(losses)
+        self.history.append(Epoch(phase.name, number, phase.epochs, training_loss, mean, bool(improved)))
+
+    def _validate(self, phase: Phase, active: Sequence[str]) -> dict[str, float]:
+        with swapped(self.network, self.average):
+            losses = self.validation.losses(phase, active, self.tokens.get("validation"))
+        agreed: dict[str, float] = self.fabric.broadcast(losses)  # so that all processes stop together
+        return agreed
+
+    def _loss(self, phase: Phase) -> Loss:
+        settings, network = self.config.training, self.network
+        outcome = self.cohort.outcome[self.splits["train"]]
+        cost = build_cost(settings, self.cohort.task, network.meaning, outcome, self.device)
+        contrasts = Contrasts(settings)
+        processes = self.fabric.world_size
+        draw: Draw = torch.rand if processes == 1 else SharedDraw(self.fabric.global_rank, processes, self.device)
+        if phase.name == "alone":
+            return AloneLoss(network, settings.element_mask, cost, contrasts, draw)
+        if phase.name == "together":
+            return TogetherLoss(network, cost, contrasts, draw)
+        return JointLoss(network, settings.element_mask, cost, contrasts, draw)
 
     def _token_source(self, split: str) -> TokenSource:
         mask = self.config.training.element_mask if split == "train" else 0.0
-        return TokenSource(
-            self.network, self.cohort, self.splits[split], self.device, element_mask=mask, seed=self.seed
-        )
-
-    def _optimizer(self, phase: Phase) -> torch.optim.Optimizer:
-        settings = self.config.training
-        mine = [
-            parameter
-            for name, parameter in self.network.named_parameters()
-            if parameter.requires_grad and name.startswith(("encoders.", "alone.")) == (phase == "alone")
-        ]
-        rate = settings.learning_rate if phase == "alone" else settings.fusion_learning_rate
-        return torch.optim.AdamW([{"params": mine, "base": rate}], lr=rate, weight_decay=settings.weight_decay)
-
-    def _epoch(self, phase: Phase, loss: Any, optimizer: Any, number: int, epochs: int, active: Sequence[str]) -> float:
-        settings = self.config.training
-        for group in optimizer.param_groups:
-            group["lr"] = group["base"] * schedule(settings.warmup_epochs, number, epochs)
-        total, steps = 0.0, 0
-        moving = self._moving()  # the live tensors: optimiser and layers change them in place
-        for at in self._batches(phase, number):
-            value = self._loss(phase, loss, at, number, active)
-            optimizer.zero_grad()
-            self.fabric.backward(value)
-            self.fabric.clip_gradients(loss, optimizer, max_norm=settings.clip_norm, error_if_nonfinite=False)
-            optimizer.step()
-            follow(self.average, moving, settings.average_decay)
-            total, steps = total + float(value.detach()), steps + 1
-        return total / max(steps, 1)
-
-    def _loss(self, phase: Phase, loss: Any, at: np.ndarray, number: int, active: Sequence[str]) -> torch.Tensor:
-        if phase == "alone":
-            loss.train()
-            value: torch.Tensor = loss(self.cohort.batch(self.splits["train"][at], list(active)).to(self.device))
-            return value
-        tokens = self.tokens["train"].tokens(at, number)
-        loss.train()
-        outcome = torch.from_numpy(self.cohort.outcome[self.splits["train"][at]]).to(self.device)
-        together: torch.Tensor = loss(tokens, outcome, self.weight[at].to(self.device))
-        return together
-
-    def _batches(self, phase: Phase, number: int) -> Iterator[np.ndarray]:
-        """Positions in the training split, shuffled; every process takes its own part."""
-        order = np.random.default_rng([self.seed, number, phase == "alone"]).permutation(len(self.splits["train"]))
-        order = order[self.fabric.global_rank :: self.fabric.world_size]
-        size = self.config.training.batch_size
-        for start in range(0, max(len(order) - size // 2, 1), size):
-            yield order[start : start + size]
-
-    @torch.no_grad()
-    def _validate(self, phase: Phase, active: Sequence[str]) -> dict[str, float]:
-        rows = self.splits["validation"]
-        with swapped(self.network, self.average):
-            self.network.eval()
-            if phase == "together":
-                logits = [
-                    self.network.fuse(self.tokens["validation"].tokens(at, 0)).double().mean(1).cpu()
-                    for at in np.array_split(np.arange(len(rows)), -(-len(rows) // EVALUATION_BATCH))
-                ]
-                return {"together": self._mean_loss(torch.cat(logits), self.outcome)}
-            alone: dict[str, list[torch.Tensor]] = {name: [] for name in active}
-            present: dict[str, list[torch.Tensor]] = {name: [] for name in active}
-            for batch in self.cohort.batches(rows, EVALUATION_BATCH, list(active)):
-                for name in active:
-                    tokens = self.network.encoders[name](batch.streams[name].to(self.device))
-                    alone[name].append(self.network.read_alone(name, tokens).double().cpu())
-                    present[name].append(tokens.present.any(1).cpu())
-        here = {name: torch.cat(parts) for name, parts in present.items()}
-        return {name: self._mean_loss(torch.cat(alone[name])[here[name]], self.outcome[here[name]]) for name in active}
-
-    def _mean_loss(self, logits: torch.Tensor, outcome: torch.Tensor) -> float:
-        """logits (n, O), outcome (n, K)."""
-        if len(outcome) == 0:
-            return math.log(2)  # nobody in the validation split has the stream: any epoch is as good
-        objective = self.network.meaning
-        return float(objective.loss(logits.to(self.device, torch.float32), outcome.to(self.device)).double().mean())
+        return TokenSource(self.network, self.readers[split], self.device, element_mask=mask, seed=self.seed)
 
     def _moving(self) -> State:
-        """What is averaged and kept: all that can change. Frozen backbones are left alone."""
-        frozen = tuple(
-            f"encoders.{name}.backbone." for name, e in self.network.encoders.items() if getattr(e, "frozen", False)
-        )
-        state = self.network.state_dict()
-        return {k: t for k, t in state.items() if t.is_floating_point() and not k.startswith(frozen or ("\0",))}
+        """What can change: the live tensors. What is frozen, whole or under low-rank updates, is left alone."""
+        fixed = fixed_keys(self.network)
+        return {k: t for k, t in self.network.state_dict().items() if t.is_floating_point() and k not in fixed}
 
-    def _keep_best(self, phase: Phase, name: str) -> None:
-        mine = (f"encoders.{name}.", f"alone.{name}.")
-        for key, tensor in self.average.items():
-            if phase == "together" or key.startswith(mine):
-                self.best_state[key] = tensor.detach().clone()
+    def _encoding(self) -> State:
+        state = self.network.state_dict()
+        return {k: v.detach().clone() for k, v in state.items() if k.startswith(ENCODING)}
 
     @torch.no_grad()
     def _load(self, state: Mapping[str, torch.Tensor]) -> None:
         self.network.load_state_dict({**self.network.state_dict(), **state})
 
+    def _kept(self) -> str:
+        if self.folder is None or not self.history:
+            return "No checkpoint was written yet."
+        return f"The checkpoint of the last good epoch stays in {self.folder}."
+
     def _save(self, phase: Phase, optimizer: torch.optim.Optimizer) -> None:
         if self.folder is None or not self.fabric.is_global_zero:
             return
+        moving = self._moving()
         parts = {
-            "network": self._moving(),
+            "network": moving,
             "average": self.average,
             "best": self.best_state,
+            "alone": {k: v for k, v in self.alone_state.items() if k in moving},
             "optimizer": optimizer_tensors(optimizer),
         }
         state = {
             "fingerprint": self._fingerprint,
-            "phase": phase,
+            "phase": phase.name,
             "best": {name: [best.loss, best.epoch] for name, best in self.best.items()},
             "history": [vars(epoch) for epoch in self.history],
         }
         save_checkpoint(self.folder, parts, state)
 
-    def _resume(self, phase: Phase, optimizer: torch.optim.Optimizer) -> int:
-        """Go on from the checkpoint where it is of this run; returns how many epochs of the phase are done."""
-        checkpoint = load_checkpoint(self.folder) if self.folder is not None and not self.history else None
-        if checkpoint is None or checkpoint.state["fingerprint"] != self._fingerprint:
-            return 0
-        history = [Epoch(**epoch) for epoch in checkpoint.state["history"]]
-        if checkpoint.state["phase"] != phase:  # the first phase was done: its encoders are in the checkpoint
-            self._load(checkpoint.part("network"))
-            self.average = {k: v.to(self.device) for k, v in self._moving().items()}
-            self.best_state = dict(self.average)
-            self.best = {name: Best() for name in self.statistics.streams}
-            return 10**9
-        self.history = history
+    def _found(self) -> Checkpoint | None:
+        """The folder's checkpoint, where it is of this run."""
+        checkpoint = load_checkpoint(self.folder) if self.folder is not None else None
+        return checkpoint if checkpoint is not None and checkpoint.state["fingerprint"] == self._fingerprint else None
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """The weights and the history, with all phases that were done before the one that it was written in."""
+        self.history = [Epoch(**epoch) for epoch in checkpoint.state["history"]]
         self._load(checkpoint.part("network"))
+        alone = {k: v.to(self.device) for k, v in checkpoint.part("alone").items()}
+        self.alone_state = {**self._encoding(), **alone}
+
+    def _go_on(self, checkpoint: Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+        """The rest of the phase that it was written in."""
         self.average = {k: v.to(self.device) for k, v in checkpoint.part("average").items()}
         self.best_state = {k: v.to(self.device) for k, v in checkpoint.part("best").items()}
         self.best = {name: Best(*best) for name, best in checkpoint.state["best"].items()}
         restore_optimizer(optimizer, checkpoint.part("optimizer"))
-        return sum(epoch.phase == phase for epoch in history)
 
     @cached_property
     def _fingerprint(self) -> str:
@@ -294,12 +292,24 @@ def mean_logits(
     return np.concatenate(logits), np.concatenate(present)
 
 
-def schedule(warmup: int, number: int, epochs: int) -> float:
-    """The learning rate's factor in an epoch: linear warm-up, then a half cosine down to a twentieth."""
-    if number <= warmup:
-        return number / (warmup + 1)
-    part = (number - warmup) / max(epochs - warmup, 1)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * part))
+@contextmanager
+def _without_experts(network: Network) -> Iterator[None]:
+    """The network without what is fitted beside it afterwards: it is neither asked, averaged nor written."""
+    experts, network.experts = network.experts, None
+    try:
+        yield
+    finally:
+        network.experts = experts
+
+
+def _check(config: ModelConfig, cohort: Cohort) -> None:
+    check_contrasts(config.training, cohort.task)
+    unknown = sorted(set(config.training.learning_rate_factors) - set(cohort.stream_names))
+    if unknown:
+        raise TaskError(
+            f"task {cohort.task.name}, model.training.learning_rate_factors: expected some of "
+            f"{', '.join(cohort.stream_names)}, got {', '.join(unknown)}"
+        )
 
 
 def _digest(state: State) -> str:
@@ -307,15 +317,3 @@ def _digest(state: State) -> str:
     for tensor in state.values():
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _fabric(settings: TrainingConfig) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice on unrelated packages, at import
-        from lightning_fabric import Fabric
-
-        cuda = torch.cuda.is_available()
-        precision = settings.precision
-        if precision == "auto":
-            precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
-        return Fabric(accelerator="cuda" if cuda else "cpu", devices=1, precision=precision)

@@ -1,13 +1,14 @@
 """Where the second phase gets its tokens: computed once in several draws of hidden elements, or anew where many."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
-from ingest.cohort import Cohort
+from ingest.batch import Batch
 from models.encoders.tokens import Tokens, concatenate
 from models.network import Network
+from models.training.loader import Reader, placed, runs_of
 from models.training.losses import hide_elements
 from models.training.weights import seeded
 
@@ -19,44 +20,43 @@ NamedTokens = dict[str, Tokens]
 
 
 class TokenSource:
-    """Tokens of some cases from encoders that no longer change."""
+    """Tokens of the cases of a reader from encoders that no longer change."""
 
     def __init__(
-        self,
-        network: Network,
-        cohort: Cohort,
-        rows: np.ndarray,
-        device: torch.device,
-        *,
-        element_mask: float,
-        seed: int,
+        self, network: Network, reader: Reader, device: torch.device, *, element_mask: float, seed: int
     ) -> None:
-        self.network, self.cohort, self.rows, self.device = network, cohort, rows, device
+        self.network, self.reader, self.device = network, reader, device
         self.element_mask, self.seed = element_mask, seed
         self.kept: dict[int, NamedTokens] = {}
 
-    def tokens(self, at: np.ndarray, epoch: int) -> NamedTokens:
-        """The tokens of the cases at these positions in rows; every epoch sees another draw of hidden elements."""
+    def tokens(self, places: Sequence[np.ndarray], epoch: int) -> Iterator[NamedTokens]:
+        """The tokens of the cases at each of these places; every epoch sees another draw of hidden elements."""
         draw = epoch % (DRAWS + 1) if self.element_mask else 0
-        if len(self.rows) > KEPT_AT_MOST:
-            return self._encode(self.rows[at], draw, seed=self.seed * 7919 + epoch * 104_729 + int(at[0]))
+        names = self.network.stream_names
+        if len(self.reader) > KEPT_AT_MOST:
+            for at, batch in zip(places, self.reader.batches(places, names), strict=True):
+                yield self._encode(batch, draw, seed=self.seed * 7919 + epoch * 104_729 + int(at[0]))
+            return
         if draw not in self.kept:
+            runs = runs_of(len(self.reader), BATCH)
             parts = [
-                self._encode(self.rows[start : start + BATCH], draw, seed=self.seed * 7919 + draw * 104_729 + start)
-                for start in range(0, len(self.rows), BATCH)
+                self._encode(batch, draw, seed=self.seed * 7919 + draw * 104_729 + int(run[0]))
+                for run, batch in zip(runs, self.reader.batches(runs, names), strict=True)
             ]
             self.kept[draw] = joined(parts)
-        index = torch.from_numpy(np.asarray(at, np.int64)).to(self.device)
-        return {name: tokens.rows(index) for name, tokens in self.kept[draw].items()}
+        # One copy to the device for all batches: each would wait for what it has still to compute.
+        order = torch.from_numpy(np.concatenate(places).astype(np.int64)).to(self.device)
+        for index in torch.split(order, [len(at) for at in places]):
+            yield {name: tokens.rows(index) for name, tokens in self.kept[draw].items()}
 
     @torch.no_grad()
-    def _encode(self, rows: np.ndarray, draw: int, *, seed: int) -> NamedTokens:
+    def _encode(self, batch: Batch, draw: int, *, seed: int) -> NamedTokens:
         """Draw 0 hides nothing."""
         self.network.eval()
-        batch = self.cohort.batch(rows, self.network.stream_names).to(self.device)
+        streams = placed(batch, self.device).streams
         with seeded(seed):
             most = self.element_mask if draw else 0.0
-            return self.network.encode({n: hide_elements(s, most) for n, s in batch.streams.items()})
+            return self.network.encode({n: hide_elements(s, most) for n, s in streams.items()})
 
 
 def joined(parts: Sequence[NamedTokens]) -> NamedTokens:

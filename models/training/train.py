@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ingest.align.windows import check_windows
 from ingest.cohort import Cohort
@@ -15,10 +16,15 @@ from models.config import ModelConfig
 from models.evaluate.metrics import OneClassError
 from models.network import Network, build_network
 from models.prediction import Predictor
+from models.pretrain.start import begin_with
 from models.score import predict_rows
 from models.training.experts import add_experts
-from models.training.run import Epoch, Run, mean_logits
-from models.trust.logits import LogitCalibration, fit_logits
+from models.training.run import EVALUATION_BATCH, Epoch, Run, mean_logits
+from models.trust.fit import fit_trust
+from models.trust.groups import Groups
+from models.trust.logits import LogitCalibration, check_method, fit_logits
+from models.trust.selfcheck import SelfCheck
+from models.trust.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class TrainingOutcome:
     """A trained, calibrated predictor and how it came about.
 
     alone: for each stream the network that was trained on it by itself (the first phase), calibrated: what a fusion
-    has to beat.
+    has to beat. alarms: what the self-check found wrong (`models.trust.selfcheck`).
     """
 
     predictor: Predictor
@@ -35,6 +41,7 @@ class TrainingOutcome:
     events: Mapping[str, int]
     seed: int
     alone: Mapping[str, Predictor]
+    alarms: Sequence[str] = ()
 
 
 def train(
@@ -45,13 +52,15 @@ def train(
     version: str,
     streams: Sequence[str] | None = None,
     start: Predictor | None = None,
+    pretrained: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
     run_folder: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     on_features: Callable[[str, int, int], None] | None = None,
 ) -> TrainingOutcome:
-    """Train, stop early on the validation split, and calibrate on it.
+    """Train, stop early on the validation split, calibrate on it, and learn when to say nothing.
 
     streams: only these (the default is all). start: a model whose weights to begin with, of the same configuration.
+    pretrained: stream -> the state of an encoder to begin with (`models.pretrain`); not beside `start`.
     run_folder: where the checkpoint is kept; a run found there with the same settings goes on where it stopped.
     Raises TaskError where a split lacks cases of either class, or where the hours that a stream covers tell the class.
     """
@@ -60,7 +69,11 @@ def train(
     statistics = Statistics({n: statistics.streams[n] for n in names}, statistics.cases, statistics.prevalence)
     splits = {split: _labelled(cohort, split) for split in ("train", "validation")}
     check_windows(cohort, np.concatenate(list(splits.values())))
+    Groups(config.conformal.group, config.conformal.edges).check(cohort.statistics)
     run = Run(cohort, config, statistics, splits, seed, run_folder, on_epoch, on_features)
+    check_method(config.calibration, run.network.meaning)
+    if pretrained is not None:
+        run.origin = begin_with(run.network.encoders, pretrained)
     run.fit(start.network if start is not None else None)
     size = add_experts(run.network, run, None)
     whole = Predictor(
@@ -73,6 +86,7 @@ def train(
         device=run.device,
     )
     whole = replace(whole, absence_variance=_absence_variance(whole, run, splits["validation"]))
+    whole = replace(whole, trust=fit_trust(whole, run.cohort, splits["train"], splits["validation"]))
     return TrainingOutcome(
         predictor=whole,
         alone={name: _alone(name, whole, run, splits["validation"], size) for name in names} if len(names) > 1 else {},
@@ -80,6 +94,7 @@ def train(
         cases={split: len(rows) for split, rows in splits.items()},
         events={split: int(np.nansum(cohort.target[rows])) for split, rows in splits.items()},
         seed=seed,
+        alarms=_alarms(whole, run, splits["validation"]),
     )
 
 
@@ -100,14 +115,29 @@ def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray, size: 
         calibration = _calibration(network, run, validation)
     except OneClassError:  # too few have the stream to calibrate it alone: its own log-odds stand as they are
         calibration = LogitCalibration.identity(network.meaning)
-    return replace(whole, version="v0001", statistics=statistics, network=network, calibration=calibration)
+    return replace(
+        whole, version="v0001", statistics=statistics, network=network, calibration=calibration, trust=Trust()
+    )
 
 
 def _calibration(network: Network, run: Run, validation: np.ndarray) -> LogitCalibration:
     """Fitted on the validation cases that have at least one of the network's streams."""
-    logits, present = mean_logits(network, run.cohort, validation, run.device)
-    rows = validation[present]
-    return fit_logits(network.meaning, logits[present], run.cohort.outcome[rows], run.cohort.target[rows])
+    logits, some = mean_logits(network, run.cohort, validation, run.device)
+    rows = validation[some]
+    streams = [run.cohort.stream_names.index(name) for name in network.stream_names]
+    return fit_logits(
+        network.meaning, logits[some], run.cohort.outcome[rows], run.cohort.target[rows],
+        run.cohort.present[rows][:, streams], run.config.calibration,
+    )  # fmt: skip
+
+
+def _alarms(predictor: Predictor, run: Run, rows: np.ndarray) -> list[str]:
+    """What the self-check says of these cases."""
+    check = SelfCheck(predictor.stream_names)
+    for batch in run.cohort.batches(rows, EVALUATION_BATCH, predictor.stream_names):
+        tokens = predictor.encode(batch)
+        check.see(batch, tokens, predictor.logits(tokens).cpu().numpy())
+    return check.alarms()
 
 
 def _absence_variance(predictor: Predictor, run: Run, validation: np.ndarray) -> dict[str, float]:

@@ -1,8 +1,8 @@
 """Calibration: an affine map of the logit, fitted on the validation split, with its own uncertainty.
 
-Affine (Platt 1999) and not isotonic, because attributions are on the log-odds: scaling and shifting them keeps them
-additive. The fit is the maximum of the likelihood times a prior, log scale ~ N(0, 0.5^2) and shift ~ N(0, 0.5^2), so
-that a validation split of a few events cannot turn the risks inside out; the scale is above 0 by construction.
+Scale and shift (Platt 1999), or the scale alone (temperature, Guo et al. 2017, eq. 9). The fit is the maximum of the
+likelihood times a prior, log scale ~ N(0, 0.5^2) and shift ~ N(0, 0.5^2), so that a validation split of a few events
+cannot turn the risks inside out; the scale is above 0 by construction.
 """
 
 from collections.abc import Mapping
@@ -53,8 +53,13 @@ class Calibration:
         return cls(**raw)
 
 
-def fit_calibration(logits: np.ndarray, target: np.ndarray, split: str = "validation") -> Calibration:
-    """Fit scale and shift. logits (N,), target (N,) 0 or 1. Raises OneClassError where all outcomes are the same."""
+def fit_calibration(
+    logits: np.ndarray, target: np.ndarray, split: str = "validation", *, shifted: bool = True
+) -> Calibration:
+    """Fit scale and shift, or the scale alone. logits (N,), target (N,) 0 or 1.
+
+    Raises OneClassError where all outcomes are the same.
+    """
     from scipy.optimize import minimize
 
     x, y = np.asarray(logits, float), np.asarray(target, float)
@@ -67,7 +72,7 @@ def fit_calibration(logits: np.ndarray, target: np.ndarray, split: str = "valida
         )
     if events in (0, len(y)):
         raise OneClassError(f"calibration needs both classes: {events} events in {len(y)} cases of the {split} split")
-    found = minimize(_loss, np.zeros(2), args=(x, y), jac=True, method="BFGS", options={"gtol": 1e-8})
+    found = minimize(_loss, np.zeros(2), args=(x, y, shifted), jac=True, method="BFGS", options={"gtol": 1e-8})
     scale, shift = float(np.exp(found.x[0])), float(found.x[1])
     p = _sigmoid(scale * x + shift)
     w = p * (1 - p)
@@ -81,7 +86,8 @@ def fit_calibration(logits: np.ndarray, target: np.ndarray, split: str = "valida
         ]
     )
     jacobian = np.diag([scale, 1.0])
-    covariance = jacobian @ np.linalg.inv(information) @ jacobian
+    inverse = np.linalg.inv(information) if shifted else np.diag([1 / information[0, 0], 0.0])
+    covariance = jacobian @ inverse @ jacobian
     return Calibration(
         scale,
         shift,
@@ -93,15 +99,18 @@ def fit_calibration(logits: np.ndarray, target: np.ndarray, split: str = "valida
     )
 
 
-def _loss(parameters: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, np.ndarray]:
-    log_scale, shift = np.clip(parameters[0], -20, 20), parameters[1]
+def _loss(parameters: np.ndarray, x: np.ndarray, y: np.ndarray, shifted: bool) -> tuple[float, np.ndarray]:
+    log_scale, shift = np.clip(parameters[0], -20, 20), parameters[1] * shifted
     u = np.exp(log_scale) * x
     predictor = u + shift
     residual = _sigmoid(predictor) - y
     prior = (log_scale / LOG_SCALE_PRIOR_SD) ** 2 / 2 + (shift / SHIFT_PRIOR_SD) ** 2 / 2
     loss = float((np.logaddexp(0, predictor) - y * predictor).sum() + prior)
     gradient = np.array(
-        [(residual * u).sum() + log_scale / LOG_SCALE_PRIOR_SD**2, residual.sum() + shift / SHIFT_PRIOR_SD**2]
+        [
+            (residual * u).sum() + log_scale / LOG_SCALE_PRIOR_SD**2,
+            shifted * (residual.sum() + shift / SHIFT_PRIOR_SD**2),
+        ]
     )
     return loss, gradient
 

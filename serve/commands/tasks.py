@@ -10,5 +10,6 @@ def tasks() -> None:
     rows = []
     for name, path in built_in_tasks().items():
         task = load_task(path)
-        rows.append([name, task.title, ", ".join(f"{s} ({spec.kind})" for s, spec in task.streams.items())])
-    table("Built-in tasks", ["task", "predicts", "streams"], rows)
+        kinds = ", ".join(target.kind for target in task.targets.values())
+        rows.append([name, task.title, kinds, ", ".join(f"{s} ({spec.kind})" for s, spec in task.streams.items())])
+    table("Built-in tasks", ["task", "predicts", "outcome", "streams"], rows)

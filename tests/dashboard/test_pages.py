@@ -128,6 +128,33 @@ def test_a_case_says_its_risk_its_range_and_the_average(workspace: Workspace, ru
     assert f"on average {100 * prevalence:.0f} % of the cases here have this outcome" in text
 
 
+def test_a_case_without_a_risk_comes_first_and_says_why(workspace: Workspace, run_app: Any) -> None:
+    """FAULTS 29: no number, no interval, no shares, and nothing to agree with."""
+    path = next((workspace.root / "scores").glob("*/*.parquet"))
+    scores = pd.read_parquet(path)
+    case = str(scores["case_id"].iloc[7])
+    risk = 100 * float(scores["risk"].iloc[7])
+    scores.loc[7, ["risk", "risk_low", "risk_high", "logit", "logit_std"]] = float("nan")
+    reason = "xray: not the kind of image that the model was trained on"
+    scores.assign(reason=[reason if i == 7 else "" for i in range(len(scores))]).to_parquet(path)
+    listed = run_app(workspace.root)
+    assert not listed.exception
+    assert shown_cases(listed)[0] == case
+    assert listed.dataframe[0].value["interval"].iloc[0] == "no risk given"
+    assert metrics(listed)["No risk given"] == "1"
+    listed.number_input(key="filter_risk").set_value(99).run()
+    assert shown_cases(listed)[0] == case
+    app = run_app(workspace.root, "case", case)
+    assert not app.exception
+    text = said(app).replace("\\", "").replace("\u00a0", " ")
+    assert "no risk given" in text
+    assert "The model gives no risk. Xray: not the kind of image that the model was trained on." in text
+    assert f"{risk:.0f} %**" not in text
+    assert "What moves this risk" not in text
+    assert "Your review" not in text
+    assert "What the model saw" in text
+
+
 def test_a_case_names_its_absent_sources_and_that_the_model_is_less_sure(workspace: Workspace, run_app: Any) -> None:
     scores = scores_of(workspace)
     score = scores[~scores["has_xray"]].iloc[0]

@@ -18,8 +18,9 @@ from ingest.task import parse_task
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = ["demo", "ingest", "tasks", "align", "train", "evaluate", "score", "explain", "dashboard", "retrain", "models",
-         "vocabulary", "deidentify", "trace", "stale", "subjects", "export-meds", "validate", "audit"]  # fmt: skip
+VERBS = ["demo", "ingest", "tasks", "align", "pretrain", "train", "evaluate", "score", "explain", "dashboard",
+         "retrain", "models", "vocabulary", "deidentify", "trace", "stale", "subjects", "export-meds", "validate",
+         "audit", "tune", "draft"]  # fmt: skip
 GROUPS = ("demo", "models", "subjects")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 MY_TASK = """

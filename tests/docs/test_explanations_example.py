@@ -74,4 +74,5 @@ def untrained(cohort: Cohort, streams: list[str]) -> Predictor:
     with torch.random.fork_rng():
         torch.manual_seed(3)
         network = build_network(config, statistics, cohort.task).eval()
-    return Predictor("v0001", cohort.task, config, statistics, network, LogitCalibration.identity(network.meaning), torch.device("cpu"))
+    calibration = LogitCalibration.identity(network.meaning)
+    return Predictor("v0001", cohort.task, config, statistics, network, calibration, torch.device("cpu"))

@@ -39,7 +39,8 @@ def build_predictor() -> Callable[..., Predictor]:
             network = build_network(config, statistics, cohort.task).eval()
         for parameter in network.readout.parameters():
             parameter.data *= 4  # so that attributions are large beside rounding
-        return Predictor("v0001", cohort.task, config, statistics, network, LogitCalibration((Calibration(1.3, -0.2),), network.meaning.groups), torch.device("cpu"))
+        calibration = LogitCalibration((Calibration(1.3, -0.2),), network.meaning.groups)
+        return Predictor("v0001", cohort.task, config, statistics, network, calibration, torch.device("cpu"))
 
     return build
 

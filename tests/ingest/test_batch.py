@@ -41,7 +41,14 @@ def test_shapes_must_agree() -> None:
     with pytest.raises(TypeError, match="observed must be bool"):
         Stream(torch.zeros(2, 3), torch.ones(2, 3), torch.zeros(2, 3))
     with pytest.raises(ValueError, match="stream b has 2 cases, the batch 1"):
-        Batch(np.array(["1"]), np.array([1]), np.array([0]), {"b": stream([[0.0], [0.0]])}, torch.zeros(1), torch.zeros(1, 1))
+        Batch(
+            np.array(["1"]),
+            np.array([1]),
+            np.array([0]),
+            {"b": stream([[0.0], [0.0]])},
+            torch.zeros(1),
+            torch.zeros(1, 1),
+        )
 
 
 def test_masking_zeroes_what_it_hides_and_never_uncovers() -> None:

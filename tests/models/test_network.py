@@ -144,7 +144,7 @@ def test_a_streams_own_reading_is_its_evidence_beside_the_prior(
 def test_an_unknown_fusion_is_an_error_that_names_the_known_ones(
     cohort: Cohort, tiny_config: Callable[..., ModelConfig]
 ) -> None:
-    with pytest.raises(TaskError, match="fusion: expected one of attention, .*product-of-experts, got 'mean'"):
+    with pytest.raises(TaskError, match=r"fusion: expected one of attention, .*product-of-experts, got 'mean'"):
         build_network(tiny_config(cohort, "mean"), cohort.statistics, cohort.task)
 
 

@@ -89,8 +89,8 @@ def test_a_batch_without_one_of_its_streams_is_refused_rather_than_guessed(predi
 def test_one_member_has_no_spread_and_the_interval_is_the_calibrations(predictor: Predictor, batch: Batch) -> None:
     certain = replace(predictor, calibration=LogitCalibration.identity(predictor.network.meaning))
     members = torch.zeros(3, 1, 1, dtype=torch.float64)
-    prediction = certain._prediction(members, torch.ones(3, 6, dtype=torch.bool), torch.zeros(3, 4))
-    assert prediction.low.tolist() == prediction.high.tolist() == [0.5] * 3
+    said = certain._risk(members, torch.ones(3, 6, dtype=torch.bool))
+    assert said["low"].tolist() == said["high"].tolist() == [0.5] * 3
 
 
 @given(st.floats(-1e4, 1e4))

@@ -16,8 +16,9 @@ from models.score import check_fits, predict_rows, score
 from models.training.train import TrainingOutcome
 
 COLUMNS = ["case_id", "subject_id", "index_time", "split", "target", "risk", "risk_low", "risk_high", "logit",
-           "logit_std", "model_version", "pattern", "has_record", "has_vitals", "has_labs", "has_xray", "has_notes",
-           "has_sound", "problems", "inputs", "scored_at"]  # fmt: skip
+           "logit_std", "abstained", "reason", "warning", "conformal_90", "unfamiliar", "disagreement", "model_version",
+           "pattern", "has_record", "has_vitals", "has_labs", "has_xray", "has_notes", "has_sound", "problems",
+           "inputs", "scored_at"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def test_parquet_and_csv_are_the_same_rows_in_the_documented_columns(
     files = score(outcome.predictor, cohort, tmp_path / "scores")
     assert (files.parquet.name, files.csv.name, files.cases) == ("v0001.parquet", "v0001.csv", 160)
     exact, text = pd.read_parquet(files.parquet), pd.read_csv(files.csv, parse_dates=["index_time", "scored_at"])
-    empty = ["problems", "inputs"]
+    empty = ["problems", "inputs", "reason", "warning"]
     text[empty] = text[empty].astype(object).fillna("")
     assert list(exact.columns) == list(text.columns) == COLUMNS
     assert len(exact) == len(text) == 160
@@ -55,8 +56,9 @@ def test_each_row_is_the_models_word_on_that_case(outcome: TrainingOutcome, coho
         here = [name for name in cohort.stream_names if cohort.index[f"{name}_row"][row] >= 0]
         assert found["pattern"] == " + ".join(here)
         assert [name for name in cohort.stream_names if found[f"has_{name}"]] == here
-    assert frame["risk"].between(frame["risk_low"], frame["risk_high"]).all()
-    assert frame[["risk", "risk_low", "risk_high"]].stack().between(0, 1).all()
+    shown = frame[~frame["abstained"]]
+    assert shown["risk"].between(shown["risk_low"], shown["risk_high"]).all()
+    assert shown[["risk", "risk_low", "risk_high"]].stack().between(0, 1).all()
     assert frame["target"].tolist() == cohort.target.tolist()
 
 
@@ -190,3 +192,26 @@ def test_a_formula_in_a_case_is_neutralised_in_the_csv_alone(
     assert (exact["case_id"][0], text["case_id"][0]) == ("=HYPERLINK(1)", "'=HYPERLINK(1)")
     assert text["logit"].to_numpy() == pytest.approx(exact["logit"].to_numpy())  # negative ones among them
     assert (text["logit"] < 0).any()
+
+
+def test_a_case_of_another_kind_gets_no_risk_in_either_file_but_the_reason(
+    outcome: TrainingOutcome, cohort: Cohort, tmp_path: Path
+) -> None:
+    """FAULTS 29. Its risk stays known to those who evaluate the model."""
+    known, batch = outcome.predictor.trust.familiar["record"], cohort.batch(cohort.rows())
+    tokens = outcome.predictor.encode(batch)["record"]
+    scores = known.scores(batch.streams["record"], tokens, outcome.predictor.statistics.streams["record"])
+    familiar = {"record": replace(known, limits={"tokens": float(np.median(scores["tokens"]))})}
+    strict = replace(outcome.predictor, trust=replace(outcome.predictor.trust, familiar=familiar))
+    files = score(strict, cohort, tmp_path)
+    exact, text = pd.read_parquet(files.parquet), pd.read_csv(files.csv)
+    hidden = exact["abstained"].to_numpy()
+    assert (files.abstained, text["abstained"].sum()) == (hidden.sum(), hidden.sum())
+    assert 70 <= files.abstained <= 90
+    for frame in (exact, text):
+        assert frame.loc[hidden, ["risk", "risk_low", "risk_high", "logit", "logit_std"]].isna().all(axis=None)
+        assert frame.loc[~hidden, ["risk", "risk_low", "risk_high", "logit", "logit_std"]].notna().all(axis=None)
+        assert set(frame.loc[hidden, "reason"]) == {"record: not the kind of data that the model was trained on"}
+    assert set(exact.loc[hidden, "conformal_90"]) == {""}
+    assert set(exact.loc[~hidden, "conformal_90"]) <= {"{}", "{0}", "{1}", "{0, 1}"}
+    assert np.isfinite(predict_rows(strict, cohort, cohort.rows()).risk).all()

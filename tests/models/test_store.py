@@ -14,6 +14,7 @@ from ingest.cohort import Cohort
 from ingest.errors import ModelError
 from ingest.files import sha256_of
 from models import store
+from models.prediction import Prediction
 from models.score import predict_rows
 from models.training.train import TrainingOutcome
 
@@ -39,12 +40,15 @@ def test_what_was_saved_predicts_the_same(
     cohort = synthetic_cohort(n=160)
     loaded = store.load(folder)
     one, two = (predict_rows(predictor, cohort, cohort.rows()) for predictor in (outcome.predictor, loaded))
-    for field in ("risk", "low", "high", "logit", "logit_std", "present", "embedding"):
+    for field in Prediction.__dataclass_fields__:
         assert np.array_equal(getattr(one, field), getattr(two, field)), field
     assert loaded.task == outcome.predictor.task
     assert loaded.config == outcome.predictor.config
     assert loaded.statistics == outcome.predictor.statistics
     assert loaded.calibration == outcome.predictor.calibration
+    assert loaded.trust.to_json() == outcome.predictor.trust.to_json()
+    assert two.conformal_set.shape == (160, 1, 2)
+    assert (two.unfamiliar > 0).any()
     assert not loaded.network.training
 
 
@@ -129,6 +133,7 @@ def test_the_facts_tell_cases_events_seed_and_parent(outcome: TrainingOutcome, t
     assert facts["events"] == dict(outcome.events)
     assert (facts["seed"], facts["parent"], facts["note"], facts["metrics"]) == (1, "v0000", "Why.", {})
     assert len(facts["history"]) == len(outcome.history)
+    assert facts["alarms"] == []
 
 
 def test_metrics_are_kept_and_the_version_still_loads(folder: Path, outcome: TrainingOutcome) -> None:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from ingest.errors import TaskError
+from models.fusions import FUSIONS
+from models.network import LATE
 from serve import cli, options
 
 CANARY = "Ophelia Canary 1957-03-14"
@@ -167,7 +169,10 @@ def test_without_a_workspace_every_command_says_so_and_makes_none(
     [
         (("train", "--task", "deterioration"), "expected an aligned cohort, found none; run `telltale align` first"),
         (("train", "--task", "TASK", "--streams", "labs,mri"), "streams ['mri']: expected some of record, vitals"),
-        (("train", "--task", "TASK", "--fusion", "mean"), "fusion: expected one of attention, concat, joint, sum, weighted, gated, cross-attention, bottleneck, bilinear, dense, graph, correspondence, experts, late-average, product-of-experts, got 'mean'"),
+        (
+            ("train", "--task", "TASK", "--fusion", "mean"),
+            "fusion: expected one of " + ", ".join([*FUSIONS, *LATE]) + ", got 'mean'",
+        ),
         (("evaluate", "--task", "TASK"), "expected a champion, found none; run `telltale train"),
         (("score", "--cohort", "TASK"), "expected a champion, found none"),
         (("score", "--cohort", "deterioration-small", "--version", "v7"), "version 'v7': expected one of the versions"),

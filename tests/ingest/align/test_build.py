@@ -128,7 +128,8 @@ def test_the_outcome_cannot_be_an_input(people: Any, task_of: Any, table_of: Any
     ("changed", "message"),
     [
         ({"index": {"event": "NOWHERE"}}, "index: expected observations of NOWHERE, got none"),
-        ({"target": {"events": ["NOTHING"], "horizon_hours": 9}}, "got 0 with and [0-9]+ without, of 20 cases in all"),
+        ({"target": {"events": ["NOTHING"], "horizon_hours": 9}}, "target, events: expected observations of NOTHING"),
+        ({"target": {"events": ["PULSE"], "horizon_hours": 9}}, "got 0 with and [0-9]+ without, of 20 cases in all"),
         ({"include": [{"name": "old", "codes": ["AGE"], "above": 60}]}, r"got none of 20 \(excluded: old: 20\)"),
         ({"streams": {"x": {"kind": "text", "codes": ["PULSE"], "redact": ["("]}}}, "expected regular expressions"),
         ({"streams": {"x": {"kind": "text", "codes": ["PULSE"], "tokenizer": "no/such"}}}, "tokenizer: expected"),

@@ -35,8 +35,8 @@ TIMED: dict[str, dict[str, Any]] = {
     "label": LABEL,
     "label in time": {**LABEL, "horizon_hours": 2},
     "classes": {"kind": "ordinal", "label": "SAID", "classes": GRADES, "risk": ["middle", "high"]},
-    "first": {"kind": "multiclass", "classes": {"a": ["E1"], "b": ["E2", "E3"]}, "risk": ["b"]},
-    "first, or none": {
+    "which first": {"kind": "multiclass", "classes": {"a": ["E1"], "b": ["E2", "E3"]}, "risk": ["b"]},
+    "which first, or none": {
         "kind": "multiclass", "classes": {"a": ["E1"], "none": [], "b": ["E2", "E3"]}, "risk": ["a"], "horizon_hours": 2
     },
     "worst": {
@@ -267,7 +267,7 @@ def test_causes_a_microsecond_apart_are_told_apart_days_later() -> None:
 
 
 def test_what_is_learnt_beside_the_target_excludes_nobody_by_being_unknown() -> None:
-    also = {"weight": TIMED["first"] | {"risk": ["a"]}, "stay": {**SURVIVAL, "follow_up": ["SEEN"]}}
+    also = {"weight": TIMED["which first"] | {"risk": ["a"]}, "stay": {**SURVIVAL, "follow_up": ["SEEN"]}}
     rows = [event(1, "E1", 90), event(2, "SEEN", 100), event(3, "E3", 600)]
     came, excluded = found(rows, task_of(EVENT, also=also))
     assert excluded == {}
@@ -341,7 +341,8 @@ def test_what_was_measured_before_may_be_read_and_what_comes_is_the_outcome(
             "target, follow_up: expected observations of LOOK, got none",
         ),
         (
-            {"also": {"place": {"kind": "multiclass", "classes": {"icu": ["ICUU"], "home": ["HOME"]}, "risk": ["icu"]}}},
+            {"also": {"place": {"kind": "multiclass", "classes": {"icu": ["ICUU"], "home": ["HOME"]},
+                                "risk": ["icu"]}}},
             "place, class icu: expected observations of ICUU, got none",
         ),
         (
@@ -384,20 +385,23 @@ def test_a_record_has_no_outcome_that_needs_a_time(
         for s in range(1, 20)
         for code in ("IMAGE", "LABEL", "SIZE", "PULSE", "GRADE")
     ]
-    with pytest.raises(TaskError, match="target: expected a label, got events or a horizon: .*[a-z]"):
+    with pytest.raises(TaskError, match=r"target: expected a label, got events or a horizon: .*[a-z]"):
         aligned(rows, task_of({"vitals": pulse}, index={"per_record": "IMAGE"}, target=target))
 
 
 def test_appended_cases_bring_their_outcomes(task_of: Any, aligned: Any, pulse: Any) -> None:
-    target = {"kind": "survival", "causes": {"death": ["MEDS_DEATH"]}, "follow_up": ["PULSE"], "horizon_hours": 24}
+    target = {
+        "kind": "survival", "causes": {"death": ["MEDS_DEATH"]}, "follow_up": ["PULSE", "HOME"], "horizon_hours": 16,
+    }  # fmt: skip
     task = task_of({"vitals": pulse}, target=target, also={"grade": GRADE, "pulse": LATER_PULSE})
     aligned(plain_rows(), task)
     more = [row for row in plain_rows(43) if row["subject"] > 40 and row["code"] != "MEDS_DEATH"]
     report, grown = aligned([*plain_rows(), *more], task, append=True)
     assert report.cases == 3
     assert list(grown.index.columns[grown.index.columns.str.startswith("outcome_")]) == task.outcome_columns
-    assert grown.outcome[40:].tolist() == [[6.0, 0.0, float(s % 2), 90.0 + s] for s in (41, 42, 43)]
-    assert np.isnan(grown.target[40:]).all(), "nobody knows what came of them by the horizon"
+    last = {41: 6.0, 42: 16.0, 43: 6.0}
+    assert grown.outcome[40:].tolist() == [[hours, 0.0, float(s % 2), 90.0 + s] for s, hours in last.items()]
+    np.testing.assert_equal(grown.target[40:], [math.nan, 0, math.nan])  # two were lost before the horizon
     assert grown.known.all()
 
 

@@ -179,6 +179,53 @@ def test_the_prior_of_survival_is_the_life_table() -> None:
     assert prior.exp().tolist() == pytest.approx([first, second], rel=1e-5)
 
 
+def aalen_johansen(hours: np.ndarray, cause: np.ndarray, at: np.ndarray, causes: int) -> np.ndarray:
+    """(R, len(at)) cumulative incidences, moment by moment; of one cause they are 1 less the Kaplan-Meier curve."""
+    alive, found, total = 1.0, np.zeros((causes, len(at))), np.zeros(causes)
+    steps = []
+    for moment in np.unique(hours[cause > 0]):
+        exposed = (hours >= moment).sum()
+        deaths = np.array([((hours == moment) & (cause == r + 1)).sum() for r in range(causes)])
+        total = total + alive * deaths / exposed
+        alive *= 1 - deaths.sum() / exposed
+        steps.append((moment, total))
+    for place, when in enumerate(at):
+        found[:, place] = next((total for moment, total in reversed(steps) if moment <= when), np.zeros(causes))
+    return found
+
+
+@pytest.mark.parametrize("causes", [1, 2, 3])
+def test_without_any_stream_survival_is_the_kaplan_meier_curve(causes: int) -> None:
+    """Where everything happens at the ends of intervals, as a curve of one cause or of competing ones."""
+    rng = np.random.default_rng(causes)
+    hours, cause = rng.integers(1, 9, 40) * 6.0, rng.integers(0, causes + 1, 40).astype(float)
+    objective = SurvivalObjective(("a", "b", "c")[:causes], "a", 36.0, 6)
+    many = np.repeat(np.stack([hours, cause], 1), 5000, 0)  # so that the half event of the prior does not count
+    said = objective.probabilities(objective.prior(torch.from_numpy(many))[None])[0].numpy()
+    right = aalen_johansen(hours, cause, np.arange(1, 7) * 6.0, causes)
+    assert said == pytest.approx(right.reshape(-1), abs=1e-4)
+
+
+@given(st.floats(0.01, 9000), st.integers(2, 200), st.data())
+def test_hours_kept_as_float32_fall_into_the_interval_that_they_end(
+    horizon: float, intervals: int, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(1, intervals))
+    kept = np.float32(horizon * place / intervals)
+    objective = SurvivalObjective(("death",), "death", horizon, intervals)
+    for number in (torch.tensor(kept), torch.tensor(kept).double()):
+        dead = objective.loss(torch.full((1, intervals), 30.0), torch.stack([number, torch.tensor(1.0)])[None])
+        # Dead at once, with certainty: every interval lived through before costs 30, that of the death nothing.
+        assert float(dead) == pytest.approx(30.0 * (place - 1), rel=1e-5, abs=1e-3)
+        lost = objective.loss(torch.full((1, intervals), 30.0), torch.stack([number, torch.tensor(0.0)])[None])
+        assert float(lost) == pytest.approx(30.0 * place, rel=1e-5)
+
+
+def test_outcomes_may_have_any_name_that_a_task_may_give_them() -> None:
+    named = {"target": BinaryObjective(), "values": BinaryObjective(), "type": BinaryObjective()}
+    assert SeveralObjective(named).names == ("risk", "values: risk", "type: risk")
+
+
 def test_several_outcomes_are_weighed_by_what_each_leaves_uncertain() -> None:
     objective = several()
     logits = torch.randn(5, 3, dtype=torch.float64)

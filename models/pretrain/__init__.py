@@ -1,0 +1,1 @@
+"""Pretraining: encoders that learn from cases whose outcomes are not looked at."""

@@ -1,6 +1,6 @@
 """How fast training is, against a bare loop of the same network over tensors that lie in memory. Prints JSON.
 
-    python benchmarks/training.py [--device cpu|cuda] [--cases 512] [--rounds 5] [--only table,image,volume]
+    python benchmarks/training.py [--device cpu|cuda] [--cases 512] [--rounds 5] [--only table,image,volume] [--from-disk]
 
 For cohorts of tables, of a table and an image, and of a table and a volume, in each phase: samples per second of the
 training's own steps (reading from disk, hidden elements, clipping, moving average, watch for what is not finite) and
@@ -30,6 +30,7 @@ from ingest.cohort import Cohort, open_cohort
 from ingest.statistics import Statistics, StreamStatistics
 from ingest.task import Task, parse_task
 from models.config import model_config
+from models.training import loader
 from models.training.phases import plan
 from models.training.run import Run
 from models.training.steps import Steps
@@ -56,7 +57,10 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default=",".join(VARIANTS))
+    parser.add_argument("--from-disk", action="store_true", help="keep no stream in memory, however small")
     arguments = parser.parse_args()
+    if arguments.from_disk:
+        loader.KEPT_AT_MOST = 0
     if arguments.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     out: dict[str, Any] = {"device": arguments.device, "threads": torch.get_num_threads()}

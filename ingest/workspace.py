@@ -8,7 +8,9 @@ images/                what is known of every image and recording, one Parquet p
 incoming/              what was fetched from servers or received, as files, before it is read
 unpacked/              the members of archives
 cohorts/<task>/        aligned cohorts
-models/<task>/<v>/     model versions; runs in progress under models/<task>/.runs/
+models/<task>/<v>/     model versions; beside them .runs/ (in progress), .alone/ (single streams), .validation/ (folds),
+                       .pretrained/, .tuning/, .drafts/ (decoders of reports, by version)
+external/<name>/       another hospital's data that a model was taken to: a workspace of its own
 scores/<task>/         scored cohorts
 drafts/<task>/         drafted reports, by model version
 explanations/<task>/   attributions by model version and case

@@ -107,7 +107,7 @@ class Space:
 
 
 def build_space(cohort: Cohort, fusions: Sequence[str] | None = None, *, encoders: bool = True) -> Space:
-    """What may be tried on this cohort. fusions: only these kinds; encoders: whether anything of encoders is varied.
+    """What may be tried on this cohort. fusions: only these kinds and the task's own; encoders: whether anything of encoders is varied.
 
     A stream whose task names weights from elsewhere (frozen, path, low-rank updates) keeps its network. Raises
     TaskError for a kind that there is not.
@@ -145,13 +145,13 @@ def build_space(cohort: Cohort, fusions: Sequence[str] | None = None, *, encoder
 
 
 def _kinds(fusions: Sequence[str] | None, own: str) -> tuple[str, ...]:
-    """The task's own kind first, where it is among them."""
+    """The task's own kind first, which the others are compared with."""
     known = [*FUSIONS, *LATE]
     if fusions is not None and (not fusions or any(kind not in known for kind in fusions)):
         wrong = ", ".join(kind for kind in fusions if kind not in known) or "none"
         raise TaskError(f"--fusions: expected some of {', '.join(known)}, got {wrong}")
     wanted = known if fusions is None else list(dict.fromkeys(fusions))
-    return tuple(sorted(wanted, key=lambda kind: kind != own))
+    return (own, *(kind for kind in wanted if kind != own))
 
 
 def _sizes(config: ModelConfig, *, encoders: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -21,7 +21,9 @@ def tune(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     trials: Annotated[int, typer.Option(min=1, help="How many configurations, those of a stopped run included.")] = 20,
     timeout: Annotated[float | None, typer.Option(min=0, help="Begin no trial after so many minutes.")] = None,
-    fusions: Annotated[str | None, typer.Option(help="Only these kinds of docs/fusions.md, by commas.")] = None,
+    fusions: Annotated[
+        str | None, typer.Option(help="Only these kinds of docs/fusions.md and the task's, by commas.")
+    ] = None,
     encoders: Annotated[
         Literal["on", "off"], typer.Option(help="off: encoders stay as the task says; all trials share their training.")
     ] = "on",

@@ -23,6 +23,7 @@ from models.config import model_config
 from models.score import predict_rows
 from models.training.train import train
 
+pytestmark = pytest.mark.slow
 START = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 CASES = 1000
 HORIZON = 24.0

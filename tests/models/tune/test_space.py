@@ -154,11 +154,11 @@ def test_without_encoders_all_that_they_are_trained_with_stays(cohort: Cohort) -
     assert all(name.startswith("fusion.") or name == "training.fusion_learning_rate" for name in space.choices)
 
 
-def test_only_the_fusions_asked_for_and_their_settings(cohort: Cohort) -> None:
-    space = build_space(cohort, ["sum", "bilinear", "sum"])
-    assert space.choices["fusion.kind"] == ("sum", "bilinear")
+def test_only_the_tasks_own_fusion_those_asked_for_and_their_settings(cohort: Cohort) -> None:
+    space = build_space(with_task(cohort, {"fusion": {"kind": "gated"}}), ["sum", "bilinear", "sum"])
+    assert space.choices["fusion.kind"] == ("gated", "sum", "bilinear")
     assert {name for name in space.choices if name.startswith("fusion.")} == {"fusion.kind", "fusion.rank"}
-    assert build_space(cohort, ["sum", "attention"]).choices["fusion.kind"] == ("attention", "sum")
+    assert space.own_choice()["fusion.kind"] == "gated"
 
 
 @pytest.mark.parametrize(("fusions", "named"), [(["sum", "sums"], "sums"), ([], "none")])

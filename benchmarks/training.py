@@ -1,6 +1,7 @@
 """How fast training is, against a bare loop of the same network over tensors that lie in memory. Prints JSON.
 
-    python benchmarks/training.py [--device cpu|cuda] [--cases 512] [--rounds 5] [--only table,image,volume] [--from-disk]
+    python benchmarks/training.py [--device cpu|cuda] [--cases 512] [--rounds 5] [--only table,image,volume]
+        [--from-disk]
 
 For cohorts of tables, of a table and an image, and of a table and a volume, in each phase: samples per second of the
 training's own steps (reading from disk, hidden elements, clipping, moving average, watch for what is not finite) and

@@ -151,7 +151,9 @@ def build_network(config: ModelConfig, statistics: Statistics, task: Task) -> Ne
     fusion = None
     if kind in FUSIONS:
         fusion = FUSIONS[kind](config.fusion, config.width, len(encoders), config.members, config.dropout)
-    evidence = EVIDENCE[LATE.get(kind, config.evidence)](len(encoders), config.members)
+    # Of one stream the evidence is all there is.
+    joined = "sum" if len(encoders) == 1 and config.evidence == "none" else LATE.get(kind, config.evidence)
+    evidence = EVIDENCE[joined](len(encoders), config.members)
     objective = build_objective(task)
     frozen = {name: int(getattr(encoders[name], "plain", 0)) for name in encoders if config.encoders[name].frozen}
     experts = build_experts(config.experts, statistics, task, frozen, config.members, objective)

@@ -104,6 +104,12 @@ def predict_rows(predictor: Predictor, cohort: Cohort, rows: np.ndarray, keep: n
     return Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
 
 
+def _predicted(predictor: Predictor, prediction: Prediction) -> dict[str, np.ndarray]:
+    """All that is predicted beside the risk; empty where the model abstains."""
+    shown, names = prediction.shown(prediction.probabilities), predictor.network.meaning.names
+    return {f"predicted_{name}": shown[:, i] for i, name in enumerate(names) if name != "risk"}
+
+
 def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray, check: SelfCheck) -> pd.DataFrame:
     index = cohort.index.iloc[rows]
     names = predictor.stream_names
@@ -126,6 +132,7 @@ def _frame(predictor: Predictor, cohort: Cohort, rows: np.ndarray, check: SelfCh
             "abstained": prediction.abstained,
             "reason": prediction.reason,
             "warning": prediction.warning,
+            **_predicted(predictor, prediction),
             **_conformal(predictor, prediction),
             "unfamiliar": prediction.unfamiliar.max(1),
             "disagreement": prediction.disagreement,

@@ -19,8 +19,9 @@ def outcome_in_words(target: Target) -> str:
     if isinstance(target, BinaryTarget):
         return _binary(target)
     if isinstance(target, ClassesTarget):
+        among = "in order of" if target.kind == "ordinal" else "one of"
         return (
-            f"{target.label}, {'in order of ' if target.kind == 'ordinal' else 'one of '}{', '.join(target.classes)}"
+            f"{target.label or 'what comes'}, {among} {', '.join(target.classes)}"
             f"{_within(target.horizon_hours)}; risk: {' or '.join(target.risk)}"
         )
     if isinstance(target, LabelsTarget):

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from ingest.align.source import ObservationSource
 from ingest.cohort import Cohort
-from ingest.target import BinaryTarget, LabelsTarget, SurvivalTarget, Target
+from ingest.target import BinaryTarget, ClassesTarget, LabelsTarget, SurvivalTarget, Target
 from models.leakage.finding import Finding, Verdict
 
 CHECK, LEAD = "known in time", "outcome and index time"
@@ -86,6 +86,8 @@ def risk_events(target: Target) -> set[str]:
         return set(target.events)
     if isinstance(target, LabelsTarget):
         return set(target.labels[target.risk].events)
+    if isinstance(target, ClassesTarget) and target.label is None:
+        return {code for name in target.risk for code in target.classes[name]}
     if isinstance(target, SurvivalTarget) and target.duration is None:
         return set(target.causes[target.risk or next(iter(target.causes))])
     return set()

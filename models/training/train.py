@@ -20,6 +20,7 @@ from models.pretrain.start import begin_with
 from models.score import predict_rows
 from models.training.experts import add_experts
 from models.training.run import EVALUATION_BATCH, Epoch, Run, mean_logits
+from models.training.weights import seeded
 from models.trust.fit import fit_trust
 from models.trust.groups import Groups
 from models.trust.logits import LogitCalibration, check_method, fit_logits
@@ -104,10 +105,12 @@ def _alone(name: str, whole: Predictor, run: Run, validation: np.ndarray, size: 
     With one stream and no fusion it is its evidence alone. size: of the whole's trees.
     """
     statistics = replace(whole.statistics, streams={name: whole.statistics.streams[name]})
-    network = build_network(whole.config, statistics, whole.task).to(run.device).eval()
+    with seeded(run.seed):
+        network = build_network(whole.config, statistics, whole.task).to(run.device).eval()
     mine = (f"encoders.{name}.", f"alone.{name}.")
     state = {k: v for k, v in run.alone_state.items() if k.startswith(mine)}
     network.prior.copy_(run.network.prior)
+    network.objective.load_state_dict(run.network.objective.state_dict())
     network.load_state_dict({**network.state_dict(), **state})
     if size is not None:
         add_experts(network, run, size)

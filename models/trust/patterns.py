@@ -85,7 +85,7 @@ def fit_maps(
         parameters = _minimum(loss, centre)
         curvature = torch.autograd.functional.hessian(loss, parameters)  # type: ignore[no-untyped-call]
     covariance, groups = torch.linalg.inv(curvature), len(objective.groups)
-    evidence = -float(loss(parameters)) - float(torch.logdet(curvature)) / 2 - float(spread.log().sum())
+    evidence = -float(loss(parameters).detach()) - float(torch.logdet(curvature)) / 2 - float(spread.log().sum())
     return tuple(_part(parameters, covariance, i, groups, counts) for i in range(groups)), evidence
 
 

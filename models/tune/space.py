@@ -107,7 +107,7 @@ class Space:
 
 
 def build_space(cohort: Cohort, fusions: Sequence[str] | None = None, *, encoders: bool = True) -> Space:
-    """What may be tried on this cohort. fusions: only these kinds and the task's own; encoders: whether anything of encoders is varied.
+    """What may be tried on this cohort. fusions: only these kinds and the task's own. encoders: whether they vary too.
 
     A stream whose task names weights from elsewhere (frozen, path, low-rank updates) keeps its network. Raises
     TaskError for a kind that there is not.

@@ -48,6 +48,7 @@ def run_train(
     from models import aliases, store
     from models.config import model_config
     from models.pretrain.kept import encoders_for, load_pretrained
+    from models.training.devices import is_writer
     from models.training.train import train as fit
     from models.tune.overlay import Overlay, laid_over, read_overlay
     from serve.console import progress, say
@@ -71,6 +72,8 @@ def run_train(
             cohort, config, seed=seed, version=version, streams=chosen, pretrained=begin, run_folder=run_folder,
             on_epoch=show_epoch(bar), on_features=lambda name, done, of: bar(done, of, f"features of {name}"),
         )  # fmt: skip
+    if not is_writer():  # one of several processes: the first one keeps what all of them have trained
+        return version
     notes = [overlay.note] if tuned else []
     if begin is not None:
         notes.append(f"Began with {pretrained}: encoders of {', '.join(begin)}, trained without labels.")

@@ -62,7 +62,7 @@ class BlockProjection(nn.Module):
         """Fit on features (n, F) of training cases; of more than FIT_ON the axes are had from a sample."""
         if len(features) < 2:
             return
-        known = features.float()
+        known = features.to(self.centre.device).float()
         spread = known.std(0)
         self.centre.copy_(known.mean(0))
         # A number that hardly varies is not blown up; one that never does says nothing.
@@ -70,12 +70,12 @@ class BlockProjection(nn.Module):
         standard = ((known - self.centre) * self.precision).clamp(-CLIP, CLIP)
         lengths = [float(block.square().sum(1).mean().sqrt()) for block in torch.split(standard, list(self.blocks), 1)]
         factors = [
-            torch.full((size,), 1 / (max(length, 1e-6) * len(lengths) ** 0.5))
+            known.new_full((size,), 1 / (max(length, 1e-6) * len(lengths) ** 0.5))
             for size, length in zip(self.blocks, lengths, strict=True)
         ]
         self.factor.copy_(torch.cat(factors))
         blocked = standard * self.factor
-        sample = blocked[torch.randperm(len(blocked), generator=generator)[:FIT_ON]]
+        sample = blocked[torch.randperm(len(blocked), generator=generator)[:FIT_ON].to(blocked.device)]
         _, _, axes = torch.linalg.svd(sample - sample.mean(0), full_matrices=False)
         axes = axes[:COMPONENTS].T
         projected = blocked @ axes

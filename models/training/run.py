@@ -19,7 +19,7 @@ from ingest.errors import TaskError
 from ingest.statistics import Statistics
 from models.config import ModelConfig
 from models.encoders.backbone import fixed_keys
-from models.features import with_frozen_features
+from models.features import fit_projections, with_frozen_features
 from models.network import Network, build_network
 from models.training.checkpoint import (
     Checkpoint,
@@ -93,6 +93,7 @@ class Run:
         self.network.to(self.device)
         with self.fabric.rank_zero_first():
             self.cohort = with_frozen_features(cohort, self.network, self.device, on_features)
+        fit_projections(self.network, self.cohort, splits["train"], seed)
         rng = np.random.default_rng(seed)
         # Each member sees its own bootstrap of the cases (Breiman 1996), as Poisson counts (Oza & Russell 2001).
         self.weight = torch.from_numpy(rng.poisson(1.0, (len(splits["train"]), config.members)).astype(np.float32))

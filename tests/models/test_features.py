@@ -159,3 +159,17 @@ def test_pretrained_weights_do_not_change_in_training_and_their_features_are_reu
     assert kept(colour_cohort) == before
     featured = with_frozen_features(colour_cohort, second.predictor.network, CPU)
     assert np.isfinite(predict_rows(second.predictor, featured, featured.rows()).logit).all()
+
+
+def test_what_projects_very_many_features_is_fitted_on_training_cases_before_any_training(
+    synthetic_cohort: Callable[..., Cohort], tiny_config: Callable[..., ModelConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = synthetic_cohort(n=160)
+    fitted: list[tuple[bool, list[int]]] = []
+
+    def fit(network: Network, featured: Cohort, rows: np.ndarray, seed: int) -> None:
+        fitted.append((bool(next(iter(network.alone.values())).weight.grad is None), rows.tolist()))
+
+    monkeypatch.setattr("models.training.run.fit_projections", fit)
+    train(cohort, tiny_config(cohort), seed=0, version="v0001", streams=["record"])
+    assert fitted == [(True, cohort.rows("train").tolist())]

@@ -16,6 +16,8 @@ from models import store
 from models.config import model_config
 from models.tune.overlay import laid_over, read_overlay
 
+pytestmark = pytest.mark.slow  # searches train many small models
+
 TASK = "deterioration-small"
 ROOT = Path(__file__).parents[2]
 LIMITED = """

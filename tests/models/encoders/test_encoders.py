@@ -14,6 +14,7 @@ from ingest.statistics import StreamStatistics
 from models.config import EncoderConfig
 from models.encoders import build_encoder
 from models.encoders.image import ImageEncoder, jitter
+from models.encoders.image_stages import colour_numbers
 from models.encoders.tokens import Tokens
 from models.training.weights import seeded
 
@@ -251,3 +252,19 @@ def test_a_waveform_of_any_length_becomes_two_tokens_and_what_is_hidden_does_not
     nothing = encoder(stream.masked(torch.zeros(1, 1, dtype=torch.bool)))
     assert not nothing.present.any()
     assert not nothing.values.any()
+
+
+@torch.no_grad()
+def test_the_stages_of_a_pretrained_network_end_in_what_the_network_itself_gives() -> None:
+    colour = StreamStatistics("image", 1, (3, 64, 96), mean=(0.5,) * 3, std=(0.2,) * 3)
+    images = torch.rand(2, 1, 3, 64, 96)
+    stream = Stream(images, torch.ones(2, 1, dtype=torch.bool), torch.zeros(2, 1))
+    whole = encoder_of(colour, network="efficientnet-lite0", frozen=True).features(stream)
+    staged = encoder_of(colour, network="efficientnet-lite0-stages", frozen=True)
+    features = staged.features(stream)
+    blocks = torch.split(features, list(staged.backbone.network.blocks), -1)
+    assert [block.shape[-1] for block in blocks] == [4 * n for n in (24, 40, 80, 112, 192, 320, 1280)] + [staged.plain]
+    torch.testing.assert_close(blocks[-2][..., :1280], whole, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(blocks[-1][:, 0], colour_numbers(images[:, 0]), atol=1e-4, rtol=1e-3)
+    with pytest.raises(TaskError, match="expected frozen: true"):
+        encoder_of(colour, network="efficientnet-lite0-stages")

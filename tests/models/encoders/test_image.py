@@ -26,7 +26,8 @@ QUICK = ["resnet10", "vit", "cnn", "strided"]
 SLOW = ["resnet18", "resnet34", "resnet50", "densenet121", "densenet169", *(f"efficientnet-b{n}" for n in range(5))]
 SIZES = {"resnet10": 128, "resnet18": 512, "resnet34": 512, "resnet50": 2048, "densenet121": 1024, "densenet169": 1664,
          "efficientnet-b0": 1280, "efficientnet-b1": 1280, "efficientnet-b2": 1408, "efficientnet-b3": 1536,
-         "efficientnet-b4": 1792, "efficientnet-lite0": 1280, "vit": 192, "cnn": 128, "strided": 128}  # fmt: skip
+         "efficientnet-b4": 1792, "efficientnet-lite0": 1280,
+         "efficientnet-lite0-stages": 8345, "vit": 192, "cnn": 128, "strided": 128}  # fmt: skip
 
 
 def facts(*shape: int, elements: int = 1) -> StreamStatistics:
@@ -80,7 +81,7 @@ def _reads_and_learns(network: str, shape: tuple[int, ...]) -> None:
 
 
 def test_every_network_is_tested() -> None:
-    assert {*QUICK, *SLOW, "efficientnet-lite0"} == set(IMAGE_NETWORKS) == set(SIZES)
+    assert {*QUICK, *SLOW, "efficientnet-lite0", "efficientnet-lite0-stages"} == set(IMAGE_NETWORKS) == set(SIZES)
 
 
 @pytest.mark.parametrize("network", ["resnet10", "vit", "strided"])

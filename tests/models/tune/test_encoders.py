@@ -17,6 +17,8 @@ from models.training.train import train
 from models.tune.encoders import AloneEncoders, Hopeless, is_hopeless
 from models.tune.trials import splits_of
 
+pytestmark = pytest.mark.slow  # searches train many small models
+
 LOSSES = st.lists(st.floats(0.1, 2.0), min_size=1, max_size=12)
 
 

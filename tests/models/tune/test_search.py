@@ -22,6 +22,8 @@ from models.tune.space import Space, build_space
 from models.tune.study import opened_study
 from models.tune.trials import splits_of, train_and_judge
 
+pytestmark = pytest.mark.slow  # searches train many small models
+
 RATE = "training.fusion_learning_rate"
 TRIALS = 5
 

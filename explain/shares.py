@@ -43,9 +43,7 @@ def coalition_worth(predictor: Predictor, tokens: Mapping[str, Tokens]) -> np.nd
         for start in range(0, len(rows), FUSED_AT_ONCE):
             some = rows[start : start + FUSED_AT_ONCE]
             index = torch.as_tensor(some, device=predictor.device)
-            worth[some, code] = worth_of(
-                predictor, {name: t.rows(index) for name, t in tokens.items()}, kept
-            )
+            worth[some, code] = worth_of(predictor, {name: t.rows(index) for name, t in tokens.items()}, kept)
     codes = np.arange(worth.shape[1])
     return np.take_along_axis(worth, codes[None] & has[:, None], 1)
 
